@@ -1,0 +1,111 @@
+"""The tree of errors that reach a caller: a stable code, a sentence, an HTTP hint.
+
+Raised in every room, rendered as problem+json by `handlers.base` only. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing wrong with an input: a JSON pointer into it and a sentence."""
+
+    pointer: str
+    message: str
+
+
+class PlatformError(Exception):
+    """An error a caller can act on.
+
+    `code` is stable UPPER_SNAKE; `status` the HTTP status it maps to; `retry_after` whole seconds or None;
+    `faults` lists every problem of an invalid input.
+    """
+
+    status = 500
+    code = "INTERNAL"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str | None = None,
+        status: int | None = None,
+        retry_after: int | None = None,
+        faults: Sequence[Fault] = (),
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.code = code or type(self).code
+        self.status = status or type(self).status
+        self.retry_after = retry_after
+        self.faults = tuple(faults)
+
+
+class Malformed(PlatformError):
+    """The request cannot be read at all."""
+
+    status, code = 400, "MALFORMED"
+
+
+class Unauthorized(PlatformError):
+    status, code = 401, "UNAUTHORIZED"
+
+
+class Forbidden(PlatformError):
+    status, code = 403, "FORBIDDEN"
+
+
+class NotFound(PlatformError):
+    status, code = 404, "NOT_FOUND"
+
+
+class Conflict(PlatformError):
+    """The request contradicts the present state."""
+
+    status, code = 409, "CONFLICT"
+
+
+class InvalidState(Conflict):
+    code = "INVALID_STATE"
+
+
+class Stale(PlatformError):
+    """`If-Match` does not name the present revision."""
+
+    status, code = 412, "STALE_REVISION"
+
+
+class TooLarge(PlatformError):
+    status, code = 413, "TOO_LARGE"
+
+
+class Invalid(PlatformError):
+    """Well-formed but not valid; `faults` says what, all of it."""
+
+    status, code = 422, "INVALID"
+
+
+class Unsupported(PlatformError):
+    """Named by the contract, not supported."""
+
+    status, code = 501, "UNSUPPORTED"
+
+
+class Unavailable(PlatformError):
+    """Try again later."""
+
+    status, code = 503, "UNAVAILABLE"
+
+    def __init__(
+        self, message: str, *, code: str | None = None, retry_after: int = 1, status: int | None = None
+    ) -> None:
+        super().__init__(message, code=code, retry_after=retry_after, status=status)
+
+
+class NoSpace(PlatformError):
+    """The store or the disk cannot take the write; nothing was changed."""
+
+    status, code = 507, "INSUFFICIENT_STORAGE"

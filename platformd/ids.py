@@ -1,0 +1,27 @@
+"""Typed identifiers. Every id is a UUID string; the types keep one kind from being passed as another.
+
+Called from everywhere; pure apart from the operating system's random source. Safe on any thread.
+"""
+
+from __future__ import annotations
+
+import uuid
+from typing import NewType
+
+AppId = NewType("AppId", str)
+DeploymentId = NewType("DeploymentId", str)
+TaskId = NewType("TaskId", str)
+ArtifactId = NewType("ArtifactId", str)
+
+
+def new_id() -> str:
+    """A fresh random UUID in its canonical 36-character form."""
+    return str(uuid.uuid4())
+
+
+def is_id(text: str) -> bool:
+    """True when `text` is a UUID in canonical form (any case)."""
+    try:
+        return str(uuid.UUID(text)) == text.lower()
+    except ValueError:
+        return False
