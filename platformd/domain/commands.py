@@ -1,0 +1,54 @@
+"""Orders, imperative: what a caller asks of a deployment or a task. A machine may refuse one with an error.
+
+Pure. Sent by handlers and by the gateway (Wake) to deployments, by deployments to their tasks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from platformd.domain.snapshot import Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """Want `replicas` tasks; 0 puts it to sleep."""
+
+    replicas: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """End it for good."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wake:
+    """Be awake; `by_traffic` when requests are being held for it."""
+
+    by_traffic: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Sleep:
+    """End its tasks until traffic or a caller wakes it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """To a task: start."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """To a task: end. `drain` is how long requests in flight may take (zero when the gateway has closed it already);
+    `grace` overrides the specification's."""
+
+    reason: Reason
+    drain: timedelta = timedelta(0)
+    grace: timedelta | None = None
+
+
+DeploymentCommand = Scale | Cancel | Wake | Sleep
+TaskCommand = Launch | Stop

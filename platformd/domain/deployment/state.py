@@ -1,0 +1,149 @@
+"""What a deployment is at one instant: a frozen value that `step` turns into the next one.
+
+Pure. Everything else about a deployment (its timers, what the gateway is told, its visible counts) is derived
+from this value, so that none of it can disagree with it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from platformd.domain.snapshot import Reason
+from platformd.domain.spec import DeploymentSpec
+
+
+class Status(StrEnum):
+    """The source document's lifecycle; the last three are final."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def final(self) -> bool:
+        return self in (Status.SUCCEEDED, Status.FAILED, Status.CANCELLED)
+
+
+class Phase(StrEnum):
+    """What is going on within a status."""
+
+    WAITING_FOR_BUILD = "waiting_for_build"
+    PULLING = "pulling"
+    STARTING = "starting"
+    READY = "ready"
+    UPDATING = "updating"
+    ASLEEP = "asleep"
+    WAKING = "waking"
+    DRAINING = "draining"
+    BACKING_OFF = "backing_off"
+    QUARANTINED = "quarantined"
+    DONE = "done"
+
+
+class Goal(StrEnum):
+    """What the deployment is working towards."""
+
+    AWAKE = "awake"
+    ASLEEP = "asleep"
+    FINISHED = "finished"
+
+
+class Stage(StrEnum):
+    """How far one task of the deployment is, as the deployment sees it."""
+
+    STARTING = "starting"
+    READY = "ready"
+    STOPPING = "stopping"
+    ENDING = "ending"  # its process is gone, what it left behind is being ended
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """What never changes about a deployment."""
+
+    id: str
+    app_id: str
+    app_name: str
+    namespace: str
+    environment: str
+    version: int
+    sha: str
+    preview_host: str
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Member:
+    """One task of the deployment; `address` is where it serves once it is ready."""
+
+    task_id: str
+    slot: int
+    generation: int
+    stage: Stage
+    address: tuple[str, int] | None = None
+    ready_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deployment:
+    """One version of an app.
+
+    `target` is how many tasks the goal AWAKE means (the last non-zero count); `resting` are slots that ended well
+    and stay empty until the next wake; `attempt` counts failures in a row; `failures` are the instants within the
+    restart window; `retry_at` is when a backing-off one starts again (goal AWAKE) or may be woken (goal ASLEEP).
+    """
+
+    identity: Identity
+    spec: DeploymentSpec
+    status: Status = Status.PENDING
+    phase: Phase = Phase.STARTING
+    goal: Goal = Goal.AWAKE
+    reason: Reason | None = None
+    revision: int = 1
+    generation: int = 1
+    observed_generation: int = 0
+    target: int = 1
+    members: tuple[Member, ...] = ()
+    resting: frozenset[int] = frozenset()
+    current: bool = False
+    superseded_by: str | None = None
+    ever_ready: bool = False
+    attempt: int = 0
+    failures: tuple[datetime, ...] = ()
+    retry_at: datetime | None = None
+    progress_deadline: datetime | None = None
+    wake_deadline: datetime | None = None
+    idle_deadline: datetime | None = None
+    quiet_since: datetime | None = None
+    updated_at: datetime
+
+    @property
+    def id(self) -> str:
+        return self.identity.id
+
+    def in_stage(self, *stages: Stage) -> tuple[Member, ...]:
+        return tuple(member for member in self.members if member.stage in stages)
+
+    @property
+    def ready(self) -> tuple[Member, ...]:
+        return self.in_stage(Stage.READY)
+
+    @property
+    def tasks_total(self) -> int:
+        """How many tasks are wanted now: 0 while asleep or finished."""
+        return self.target if self.goal is Goal.AWAKE else 0
+
+    @property
+    def tasks_ready(self) -> int:
+        return len(self.ready)
+
+    @property
+    def progress(self) -> int:
+        """Ready over wanted in percent; 100 while asleep or when nothing is wanted."""
+        if self.tasks_total == 0:
+            return 100
+        return min(100, self.tasks_ready * 100 // self.tasks_total)

@@ -1,0 +1,213 @@
+"""Facts, past tense: what happened to a deployment or a task. Both machines take them; nothing can refuse one.
+
+Pure. Task facts come from drivers and timers, deployment facts from its tasks, the gateway, the store and timers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from platformd.domain.snapshot import Exit, Reason
+
+# ---- facts about a task, told by its driver ---------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Launched:
+    """The process or container runs; `handle` finds it again, `address` is where it is going to listen."""
+
+    handle: Mapping[str, object]
+    at: datetime
+    pid: int | None = None
+    container_id: str | None = None
+    address: tuple[str, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LaunchWaits:
+    """It cannot start now but may later (a port in use, no port left); `reason` says who or what is in the way."""
+
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
+class LaunchFailed:
+    """It cannot start; final for this task."""
+
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Probed:
+    """The task's own listener answered for the first time: it can take requests."""
+
+    address: tuple[str, int] | None
+
+
+@dataclass(frozen=True, slots=True)
+class HealthMissed:
+    """Three probes in a row failed: out of balance."""
+
+
+@dataclass(frozen=True, slots=True)
+class HealthRestored:
+    """A probe answered again."""
+
+
+@dataclass(frozen=True, slots=True)
+class HealthLost:
+    """Unhealthy for 60 s: to be replaced."""
+
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Exited:
+    """The main process ended; what it started may still live."""
+
+    exit: Exit
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """Nothing of the task lives any more."""
+
+
+# ---- facts about a task, told by timers and the gateway ---------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """The gateway sends it nothing any more and what was in flight has ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class TimerElapsed:
+    """A timer fired; which deadlines have really passed is for the machine to say."""
+
+
+# ---- facts about a deployment ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Created:
+    """Its row is durable."""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskReady:
+    task_id: str
+    address: tuple[str, int] | None
+
+
+@dataclass(frozen=True, slots=True)
+class TaskUnready:
+    """Out of balance until it is ready again."""
+
+    task_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class TaskWaiting:
+    """The task cannot start yet."""
+
+    task_id: str
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
+class TaskExited:
+    """The task's process is gone. `asked` when somebody had asked it to stop; `reason` when that decides more."""
+
+    task_id: str
+    exit: Exit
+    asked: bool = False
+    reason: Reason | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TaskEnded:
+    """Nothing of the task is left."""
+
+    task_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class TaskFound:
+    """A live task of this deployment that was found after a restart."""
+
+    task_id: str
+    slot: int
+    generation: int
+    ready: bool
+    address: tuple[str, int] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """The service restarted; `tasks` are all of this deployment's tasks that live."""
+
+    tasks: tuple[TaskFound, ...]
+    host_restarted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class WentQuiet:
+    """The gateway saw no activity since `since`."""
+
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class IdleClosed:
+    """The gateway found it idle and sends it nothing any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class IdleRefused:
+    """The gateway found it busy."""
+
+
+@dataclass(frozen=True, slots=True)
+class BecameCurrent:
+    """Its environment's address leads here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Superseded:
+    """A newer version has its environment's address."""
+
+    by: str
+    version: int
+
+
+TaskFact = (
+    Launched
+    | LaunchWaits
+    | LaunchFailed
+    | Probed
+    | HealthMissed
+    | HealthRestored
+    | HealthLost
+    | Exited
+    | Swept
+    | Closed
+    | TimerElapsed
+)
+DeploymentFact = (
+    Created
+    | TaskReady
+    | TaskUnready
+    | TaskWaiting
+    | TaskExited
+    | TaskEnded
+    | Recovered
+    | WentQuiet
+    | IdleClosed
+    | IdleRefused
+    | BecameCurrent
+    | Superseded
+    | TimerElapsed
+)

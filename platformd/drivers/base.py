@@ -1,0 +1,67 @@
+"""The contract every driver keeps: what a task actor may order and which facts it hears back.
+
+Called by task actors on pool threads: every method returns at once; what takes time goes on elsewhere and comes back
+through the sink as a `TaskFact`, from any thread. A driver never raises for what the world does, only for misuse.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from platformd.domain.events import TaskFact
+from platformd.domain.spec import DeploymentSpec
+from platformd.domain.task import Task
+
+Sink = Callable[[str, TaskFact], None]
+"""Takes (task id, fact)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaunchOrder:
+    """All a driver needs to start one task. `executable` is the artifact's file (native) or None."""
+
+    task_id: str
+    deployment_id: str
+    slot: int
+    generation: int
+    app_name: str
+    environment: str
+    spec: DeploymentSpec
+    executable: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """What a task uses now: CPU in percent of one core since the last asking, memory in bytes."""
+
+    cpu_percent: float
+    memory_bytes: int
+
+
+class Driver(Protocol):
+    """One way of running tasks."""
+
+    def launch(self, order: LaunchOrder) -> None:
+        """Start it: Launched, then Probed once its own listener answers (or Exited); or LaunchWaits/LaunchFailed."""
+
+    def adopt(self, task: Task, order: LaunchOrder) -> None:
+        """Take a task over after a restart by `task.handle`: goes on probing if it was not ready, health checks if it
+        was, limits re-applied; Exited (+ Swept after sweep) when it is gone."""
+
+    def signal(self, task: Task, signal: str) -> None:
+        """Send `signal` ("SIGTERM") to every process of the task."""
+
+    def kill(self, task: Task) -> None:
+        """SIGKILL everything of the task until nothing is left, then Swept. Exited still comes once."""
+
+    def sweep(self, task: Task) -> None:
+        """End what an exited task left behind, then Swept."""
+
+    def forget(self, task: Task) -> None:
+        """The task is over: give back its port, cgroup, folders."""
+
+    def usage(self, task_ids: Iterable[str]) -> Mapping[str, Usage]:
+        """What the named live tasks use; cheap, may be called each few seconds."""
