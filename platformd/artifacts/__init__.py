@@ -1,0 +1,1 @@
+"""Uploaded executables, stored once per content."""

@@ -1,0 +1,1 @@
+"""What apps, deployments and tasks are and how they change: pure, stdlib only."""

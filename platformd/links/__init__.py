@@ -1,0 +1,1 @@
+"""The service's ends of the sockets of its two other processes."""

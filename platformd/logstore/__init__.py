@@ -1,0 +1,1 @@
+"""Task output as readers see it; the keeper is its only writer."""

@@ -1,0 +1,1 @@
+"""Snapshots, rows and migrations: what must survive, and its only writer."""
