@@ -110,6 +110,14 @@ class TaskUnready:
 
 
 @dataclass(frozen=True, slots=True)
+class TaskStopping:
+    """Out of balance for good: it is being ended because of `reason`."""
+
+    task_id: str
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
 class TaskWaiting:
     """The task cannot start yet."""
 
@@ -119,7 +127,8 @@ class TaskWaiting:
 
 @dataclass(frozen=True, slots=True)
 class TaskExited:
-    """The task's process is gone. `asked` when somebody had asked it to stop; `reason` when that decides more."""
+    """The task's process is gone. `asked` when somebody had asked it to stop; `reason` is why it was ended or never
+    began, None when it ended by itself."""
 
     task_id: str
     exit: Exit
@@ -136,18 +145,16 @@ class TaskEnded:
 
 @dataclass(frozen=True, slots=True)
 class TaskFound:
-    """A live task of this deployment that was found after a restart."""
+    """A task of this deployment that a restarted service knows of, by its row or by the keeper's record."""
 
     task_id: str
     slot: int
     generation: int
-    ready: bool
-    address: tuple[str, int] | None
 
 
 @dataclass(frozen=True, slots=True)
 class Recovered:
-    """The service restarted; `tasks` are all of this deployment's tasks that live."""
+    """The service restarted; `tasks` are all of this deployment's tasks that were not known to have ended."""
 
     tasks: tuple[TaskFound, ...]
     host_restarted: bool = False
@@ -200,6 +207,7 @@ DeploymentFact = (
     Created
     | TaskReady
     | TaskUnready
+    | TaskStopping
     | TaskWaiting
     | TaskExited
     | TaskEnded

@@ -1,15 +1,20 @@
-"""One run of a deployment's executable: its states, transitions and what each step orders.
+"""One run of a deployment's executable: its phases, what leads from one to the next, and what each step orders.
 
-Pure. Driven by `actors.task`.
+Pure. Driven by `actors.task`; the deployment hears of it through `Report` effects.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
+from platformd.domain import commands, effects, events, policy
+from platformd.domain.effects import Moment, TaskEffect
+from platformd.domain.machine import Draft, Rule, Step, compile_rules, ignore
 from platformd.domain.snapshot import Exit, Reason
+from platformd.domain.spec import DeploymentSpec
 
 
 class TaskPhase(StrEnum):
@@ -28,12 +33,13 @@ class TaskPhase(StrEnum):
 
 
 class StopStage(StrEnum):
-    """How far a stop is: leaving the balance, asked by signal, killed, sweeping up what is left."""
+    """How far a stop is."""
 
-    CLOSING = "closing"
+    LAUNCHING = "launching"  # asked to stop while its launch is under way: goes on when that is known
+    CLOSING = "closing"  # leaving the balance, requests in flight end
     SIGNALLED = "signalled"
     KILLED = "killed"
-    SWEEPING = "sweeping"
+    SWEEPING = "sweeping"  # the process is gone, what it left behind is being ended
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,10 +53,12 @@ class Task:
     generation: int
     phase: TaskPhase = TaskPhase.PENDING
     stop_stage: StopStage | None = None
+    stop_grace_secs: float | None = None
+    asked: bool = False
     address: tuple[str, int] | None = None
     pid: int | None = None
     container_id: str | None = None
-    handle: dict[str, object] | None = None
+    handle: Mapping[str, object] | None = None
     exit: Exit | None = None
     reason: Reason | None = None
     restarts: int = 0
@@ -60,5 +68,312 @@ class Task:
     started_at: datetime | None = None
     ready_at: datetime | None = None
     ended_at: datetime | None = None
+    retry_at: datetime | None = None
     stop_deadline: datetime | None = None
     max_runtime_deadline: datetime | None = None
+
+    @property
+    def next_deadline(self) -> datetime | None:
+        """The earliest instant at which time alone changes this task."""
+        runtime = self.max_runtime_deadline if self.phase in ALIVE else None
+        return min((at for at in (self.stop_deadline, self.retry_at, runtime) if at is not None), default=None)
+
+
+TaskDraft = Draft[Task, TaskEffect]
+ALIVE = (TaskPhase.STARTING, TaskPhase.RUNNING)
+_BEFORE_STOP = (TaskPhase.PENDING, *ALIVE)
+_FINAL = (TaskPhase.STOPPED, TaskPhase.FAILED)
+_KILL_PATIENCE = timedelta(seconds=10)
+_CLOSE_PATIENCE = timedelta(seconds=2)
+
+
+def new_task(order: effects.StartTask, deployment_id: str, app_id: str, at: datetime) -> Task:
+    """The task a deployment's StartTask means."""
+    return Task(
+        id=order.task_id,
+        deployment_id=deployment_id,
+        app_id=app_id,
+        slot=order.slot,
+        generation=order.generation,
+        restarts=order.restarts,
+        created_at=at,
+        updated_at=at,
+    )
+
+
+def step(task: Task, spec: DeploymentSpec, event: object, moment: Moment) -> Step[Task, TaskEffect]:
+    """What `event` makes of `task` under `spec`. An event without a rule changes nothing."""
+    rule = TRANSITIONS.get((task.phase, type(event)))
+    if rule is None:
+        return Step(task)
+    draft = _Draft(task, moment, spec)
+    rule.handler(draft, event)
+    if draft.state is not task:
+        draft.set(revision=task.revision + 1, updated_at=moment.at)
+    return Step(draft.state, tuple(draft.effects))
+
+
+class _Draft(TaskDraft):
+    """A task being worked on, with the specification it runs under."""
+
+    __slots__ = ("spec",)
+
+    def __init__(self, state: Task, moment: Moment, spec: DeploymentSpec) -> None:
+        super().__init__(state, moment)
+        self.spec = spec
+
+    def report(self, fact: events.DeploymentFact) -> None:
+        self.order(effects.Report(fact))
+
+
+# ---- coming to life ----------------------------------------------------------------------------------------
+
+
+def _launch(draft: _Draft, event: commands.Launch) -> None:
+    draft.order(effects.LaunchTask())
+
+
+def _launched(draft: _Draft, event: events.Launched) -> None:
+    runtime = draft.spec.max_runtime_secs
+    draft.set(
+        phase=TaskPhase.STARTING,
+        handle=event.handle,
+        pid=event.pid,
+        container_id=event.container_id,
+        address=event.address,
+        started_at=event.at,
+        reason=None,
+        retry_at=None,
+        max_runtime_deadline=event.at + timedelta(seconds=runtime) if runtime else None,
+    )
+
+
+def _launched_while_stopping(draft: _Draft, event: events.Launched) -> None:
+    _launched(draft, event)
+    draft.set(phase=TaskPhase.STOPPING)
+    if draft.state.stop_stage is StopStage.LAUNCHING:
+        _signal(draft)
+
+
+def _waits(draft: _Draft, event: events.LaunchWaits) -> None:
+    draft.set(reason=event.reason, retry_at=draft.moment.at + policy.PORT_RETRY)
+    draft.report(events.TaskWaiting(draft.state.id, event.reason))
+
+
+def _never_began(draft: _Draft, event: events.LaunchFailed) -> None:
+    draft.set(phase=TaskPhase.FAILED, reason=event.reason, ended_at=draft.moment.at, retry_at=None)
+    draft.report(events.TaskExited(draft.state.id, Exit(), asked=False, reason=event.reason))
+    _gone(draft)
+
+
+def _not_begun_while_stopping(draft: _Draft, event: events.LaunchFailed | events.LaunchWaits) -> None:
+    if draft.state.stop_stage is StopStage.LAUNCHING:
+        _stopped_unborn(draft)
+
+
+def _probed(draft: _Draft, event: events.Probed) -> None:
+    draft.set(phase=TaskPhase.RUNNING, address=event.address, ready_at=draft.moment.at)
+    draft.report(events.TaskReady(draft.state.id, event.address))
+
+
+def _health_missed(draft: _Draft, event: events.HealthMissed) -> None:
+    draft.report(events.TaskUnready(draft.state.id))
+
+
+def _health_restored(draft: _Draft, event: events.HealthRestored) -> None:
+    draft.report(events.TaskReady(draft.state.id, draft.state.address))
+
+
+def _health_lost(draft: _Draft, event: events.HealthLost) -> None:
+    draft.set(reason=event.reason)
+    draft.report(events.TaskStopping(draft.state.id, event.reason))
+    _begin_stop(draft, policy.DRAIN)
+
+
+# ---- being stopped -----------------------------------------------------------------------------------------
+
+
+def _stop(draft: _Draft, event: commands.Stop) -> None:
+    draft.set(reason=event.reason, asked=True, stop_grace_secs=_seconds(event.grace))
+    draft.report(events.TaskStopping(draft.state.id, event.reason))
+    _begin_stop(draft, event.drain)
+
+
+def _stop_unborn(draft: _Draft, event: commands.Stop) -> None:
+    waits_for_a_port = draft.state.retry_at is not None
+    draft.set(reason=event.reason, asked=True, stop_grace_secs=_seconds(event.grace), retry_at=None)
+    draft.report(events.TaskStopping(draft.state.id, event.reason))
+    if waits_for_a_port:
+        _stopped_unborn(draft)
+        return
+    deadline = draft.moment.at + _KILL_PATIENCE
+    draft.set(phase=TaskPhase.STOPPING, stop_stage=StopStage.LAUNCHING, stop_deadline=deadline)
+
+
+def _hurry(draft: _Draft, event: commands.Stop) -> None:
+    """A second stop can only make the first one faster."""
+    draft.set(asked=True)
+    if event.grace is not None and draft.state.stop_grace_secs is None:
+        draft.set(stop_grace_secs=_seconds(event.grace))
+    if draft.state.stop_stage is StopStage.CLOSING and not event.drain:
+        _signal(draft)
+    elif draft.state.stop_stage is StopStage.SIGNALLED and event.grace is not None:
+        sooner = draft.moment.at + event.grace
+        draft.set(stop_deadline=min(sooner, draft.state.stop_deadline or sooner))
+
+
+def _begin_stop(draft: _Draft, drain: timedelta) -> None:
+    draft.set(phase=TaskPhase.STOPPING)
+    if not drain or draft.state.ready_at is None or not draft.spec.serves:
+        _signal(draft)
+        return
+    deadline = draft.moment.at + drain + _CLOSE_PATIENCE
+    draft.set(stop_stage=StopStage.CLOSING, stop_deadline=deadline)
+    draft.order(effects.CloseInGateway(drain))
+
+
+def _closed(draft: _Draft, event: events.Closed) -> None:
+    if draft.state.stop_stage is StopStage.CLOSING:
+        _signal(draft)
+
+
+def _signal(draft: _Draft) -> None:
+    grace = draft.state.stop_grace_secs
+    if grace is None:
+        grace = draft.spec.stop.grace_secs
+    deadline = draft.moment.at + timedelta(seconds=grace)
+    draft.set(stop_stage=StopStage.SIGNALLED, stop_deadline=deadline)
+    draft.order(effects.Signal(draft.spec.stop.signal))
+
+
+def _kill(draft: _Draft) -> None:
+    draft.set(stop_stage=StopStage.KILLED, stop_deadline=draft.moment.at + _KILL_PATIENCE)
+    draft.order(effects.Kill())
+
+
+def _stopped_unborn(draft: _Draft) -> None:
+    draft.set(
+        phase=TaskPhase.STOPPED, stop_stage=None, stop_deadline=None, retry_at=None, ended_at=draft.moment.at
+    )
+    draft.report(events.TaskExited(draft.state.id, Exit(), asked=True, reason=draft.state.reason))
+    _gone(draft)
+
+
+def _seconds(limit: timedelta | None) -> float | None:
+    return None if limit is None else limit.total_seconds()
+
+
+# ---- ending ------------------------------------------------------------------------------------------------
+
+
+def _exited(draft: _Draft, event: events.Exited) -> None:
+    if draft.state.exit is not None:
+        return
+    draft.set(
+        phase=TaskPhase.STOPPING,
+        stop_stage=StopStage.SWEEPING,
+        stop_deadline=draft.moment.at + _KILL_PATIENCE,
+        retry_at=None,
+        exit=event.exit,
+        ended_at=draft.moment.at,
+    )
+    task = draft.state
+    draft.report(events.TaskExited(task.id, event.exit, asked=task.asked, reason=task.reason))
+    draft.order(effects.Sweep())
+
+
+def _swept(draft: _Draft, event: events.Swept) -> None:
+    task = draft.state
+    if task.exit is None:
+        return
+    well = task.asked or (task.exit.clean and task.reason is None)
+    draft.set(
+        phase=TaskPhase.STOPPED if well else TaskPhase.FAILED,
+        stop_stage=None,
+        stop_deadline=None,
+        max_runtime_deadline=None,
+    )
+    _gone(draft)
+
+
+def _gone(draft: _Draft) -> None:
+    draft.report(events.TaskEnded(draft.state.id))
+    draft.order(effects.Forget())
+
+
+# ---- time --------------------------------------------------------------------------------------------------
+
+
+def _time_while_pending(draft: _Draft, event: events.TimerElapsed) -> None:
+    if _passed(draft, draft.state.retry_at):
+        draft.set(retry_at=None)
+        draft.order(effects.LaunchTask())
+
+
+def _time_while_alive(draft: _Draft, event: events.TimerElapsed) -> None:
+    if not _passed(draft, draft.state.max_runtime_deadline):
+        return
+    limit = draft.spec.max_runtime_secs
+    reason = Reason(code="MAX_RUNTIME", message=f"ran for its max_runtime_secs of {limit:g} s")
+    draft.set(reason=reason)
+    draft.report(events.TaskStopping(draft.state.id, reason))
+    _begin_stop(draft, policy.DRAIN)
+
+
+def _time_while_stopping(draft: _Draft, event: events.TimerElapsed) -> None:
+    if not _passed(draft, draft.state.stop_deadline):
+        return
+    match draft.state.stop_stage:
+        case StopStage.CLOSING:
+            _signal(draft)
+        case StopStage.LAUNCHING | StopStage.SIGNALLED:
+            _kill(draft)
+        case StopStage.KILLED:
+            _exited(draft, events.Exited(Exit(unknown=True)))
+        case StopStage.SWEEPING:
+            draft.set(stop_deadline=draft.moment.at + _KILL_PATIENCE)
+            draft.order(effects.Sweep())
+
+
+def _passed(draft: _Draft, deadline: datetime | None) -> bool:
+    return deadline is not None and draft.moment.at >= deadline
+
+
+P = TaskPhase
+TRANSITIONS = compile_rules(
+    (
+        Rule(commands.Launch, (P.PENDING,), _launch),
+        Rule(commands.Launch, (*ALIVE, P.STOPPING, *_FINAL), ignore),
+        Rule(commands.Stop, (P.PENDING,), _stop_unborn, (P.STOPPING, P.STOPPED)),
+        Rule(commands.Stop, ALIVE, _stop, (P.STOPPING,)),
+        Rule(commands.Stop, (P.STOPPING,), _hurry),
+        Rule(commands.Stop, _FINAL, ignore),
+        Rule(events.Launched, (P.PENDING,), _launched, (P.STARTING,)),
+        Rule(events.Launched, (P.STOPPING,), _launched_while_stopping),
+        Rule(events.Launched, (*ALIVE, *_FINAL), ignore),
+        Rule(events.LaunchWaits, (P.PENDING,), _waits),
+        Rule(events.LaunchWaits, (P.STOPPING,), _not_begun_while_stopping, (P.STOPPING, P.STOPPED)),
+        Rule(events.LaunchWaits, (*ALIVE, *_FINAL), ignore),
+        Rule(events.LaunchFailed, (P.PENDING,), _never_began, (P.FAILED,)),
+        Rule(events.LaunchFailed, (P.STOPPING,), _not_begun_while_stopping, (P.STOPPING, P.STOPPED)),
+        Rule(events.LaunchFailed, (*ALIVE, *_FINAL), ignore),
+        Rule(events.Probed, (P.PENDING, P.STARTING), _probed, (P.RUNNING,)),
+        Rule(events.Probed, (P.RUNNING, P.STOPPING, *_FINAL), ignore),
+        Rule(events.HealthMissed, (P.RUNNING,), _health_missed),
+        Rule(events.HealthMissed, (P.PENDING, P.STARTING, P.STOPPING, *_FINAL), ignore),
+        Rule(events.HealthRestored, (P.RUNNING,), _health_restored),
+        Rule(events.HealthRestored, (P.PENDING, P.STARTING, P.STOPPING, *_FINAL), ignore),
+        Rule(events.HealthLost, (P.RUNNING,), _health_lost, (P.STOPPING,)),
+        Rule(events.HealthLost, (P.PENDING, P.STARTING, P.STOPPING, *_FINAL), ignore),
+        Rule(events.Closed, (P.STOPPING,), _closed),
+        Rule(events.Closed, (*_BEFORE_STOP, *_FINAL), ignore),
+        Rule(events.Exited, (*_BEFORE_STOP, P.STOPPING), _exited, (P.STOPPING,)),
+        Rule(events.Exited, _FINAL, ignore),
+        Rule(events.Swept, (P.STOPPING,), _swept, (P.STOPPING, P.STOPPED, P.FAILED)),
+        Rule(events.Swept, (*_BEFORE_STOP, *_FINAL), ignore),
+        Rule(events.TimerElapsed, (P.PENDING,), _time_while_pending),
+        Rule(events.TimerElapsed, ALIVE, _time_while_alive, (*ALIVE, P.STOPPING)),
+        Rule(events.TimerElapsed, (P.STOPPING,), _time_while_stopping),
+        Rule(events.TimerElapsed, _FINAL, ignore),
+    )
+)

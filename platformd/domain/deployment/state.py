@@ -6,7 +6,8 @@ from this value, so that none of it can disagree with it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
@@ -92,9 +93,10 @@ class Member:
 class Deployment:
     """One version of an app.
 
-    `target` is how many tasks the goal AWAKE means (the last non-zero count); `resting` are slots that ended well
-    and stay empty until the next wake; `attempt` counts failures in a row; `failures` are the instants within the
-    restart window; `retry_at` is when a backing-off one starts again (goal AWAKE) or may be woken (goal ASLEEP).
+    `full` is the last non-zero number of replicas asked for, `target` how many tasks being awake means now;
+    `resting` are slots that ended well and stay empty until the next wake; `restarts` counts a slot's failures;
+    `attempt` counts failures in a row, `failures` are their instants within the restart window; `retry_at` is when a
+    backing-off one starts again (goal AWAKE) or may be woken again (goal ASLEEP).
     """
 
     identity: Identity
@@ -106,9 +108,11 @@ class Deployment:
     revision: int = 1
     generation: int = 1
     observed_generation: int = 0
+    full: int = 1
     target: int = 1
     members: tuple[Member, ...] = ()
     resting: frozenset[int] = frozenset()
+    restarts: Mapping[int, int] = field(default_factory=dict)
     current: bool = False
     superseded_by: str | None = None
     ever_ready: bool = False
@@ -127,6 +131,11 @@ class Deployment:
 
     def in_stage(self, *stages: Stage) -> tuple[Member, ...]:
         return tuple(member for member in self.members if member.stage in stages)
+
+    @property
+    def live(self) -> tuple[Member, ...]:
+        """The tasks that are meant to serve: starting or ready."""
+        return self.in_stage(Stage.STARTING, Stage.READY)
 
     @property
     def ready(self) -> tuple[Member, ...]:
