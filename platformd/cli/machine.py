@@ -1,7 +1,7 @@
 """What can be found out about a machine: each function looks at one thing and answers with a `Check`.
 
 Called by `platformd doctor`; single-threaded. A function never raises for what it finds: a machine without
-the thing it looks for is a finding, too. Paths in /proc and /sys are parameters so that tests can show others.
+the thing it looks for is a finding, too. Paths in /proc and /sys are parameters: tests show others.
 """
 
 from __future__ import annotations

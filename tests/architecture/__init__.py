@@ -1,0 +1,1 @@
+"""What holds the house together: import contracts, module manners, packaging."""
