@@ -1,0 +1,56 @@
+"""Fixtures and rules for all tests: leaks, Hypothesis profiles, and skips that count as failures."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import hypothesis
+import pytest
+
+from tests.leaks import Belongings
+from tests.support import eventually
+
+CI = os.environ.get("CI", "").lower() in ("1", "true")
+
+hypothesis.settings.register_profile("local", deadline=None, max_examples=60)
+hypothesis.settings.register_profile("ci", deadline=None, max_examples=200, print_blob=True)
+hypothesis.settings.load_profile("ci" if CI else "local")
+
+
+@pytest.fixture
+def no_leaks() -> Iterator[None]:
+    """Fails a test after which threads, descriptors or child processes are there that were not before.
+
+    Name it before the fixtures whose leaving it is to judge; what ends by itself has five seconds.
+    """
+    before = Belongings.now()
+    yield
+    left: list[str] = []
+
+    def nothing_left() -> bool:
+        left[:] = Belongings.now().beyond(before)
+        return not left
+
+    try:
+        eventually(nothing_left, timeout=5.0, every=0.05)
+    except AssertionError:
+        pytest.fail("left behind:\n  " + "\n  ".join(left), pytrace=False)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """Where CI=true, a test marked `needs` that skips has failed: the machine was to have what it needs."""
+    report = yield
+    marker = item.get_closest_marker("needs")
+    if CI and marker and report.skipped and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+        report.longrepr = f"{item.nodeid} needs {' and '.join(marker.args)} and was skipped: {report.longrepr}"
+    return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    stages = os.environ.get("PLATFORMD_TEST_STAGES")
+    if stages:
+        terminalreporter.section("checks before the tests")
+        terminalreporter.write_line(stages)
