@@ -1,1 +1,5 @@
-"""The actors: each deployment and each task owns its lifecycle; directory, timers and supervision around them."""
+"""Actors: every deployment and every task is one, run by a small pool of threads.
+
+Outsiders use `directory` (tell, ask), `bridge` (ask from asyncio) and `messages` (keys, lanes, errors); the
+rest is how those work. A module here is imported by its full name.
+"""
