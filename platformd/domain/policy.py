@@ -8,6 +8,7 @@ DRAIN = timedelta(seconds=30)
 BACKOFF_FIRST_SECS = 0.2
 BACKOFF_LONGEST_SECS = 30.0
 BACKOFF_JITTER = 0.2
+SPENT_RETRY = timedelta(seconds=30)
 GOOD_AFTER = timedelta(seconds=60)
 WORKER_READY_AFTER = timedelta(seconds=1)
 EXCLUSIVE_WAKE_GRACE = timedelta(seconds=1)

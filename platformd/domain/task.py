@@ -76,7 +76,9 @@ class Task:
     def next_deadline(self) -> datetime | None:
         """The earliest instant at which time alone changes this task."""
         runtime = self.max_runtime_deadline if self.phase in ALIVE else None
-        return min((at for at in (self.stop_deadline, self.retry_at, runtime) if at is not None), default=None)
+        return min(
+            (at for at in (self.stop_deadline, self.retry_at, runtime) if at is not None), default=None
+        )
 
 
 TaskDraft = Draft[Task, TaskEffect]
@@ -357,8 +359,8 @@ TRANSITIONS = compile_rules(
         Rule(events.LaunchFailed, (P.PENDING,), _never_began, (P.FAILED,)),
         Rule(events.LaunchFailed, (P.STOPPING,), _not_begun_while_stopping, (P.STOPPING, P.STOPPED)),
         Rule(events.LaunchFailed, (*ALIVE, *_FINAL), ignore),
-        Rule(events.Probed, (P.PENDING, P.STARTING), _probed, (P.RUNNING,)),
-        Rule(events.Probed, (P.RUNNING, P.STOPPING, *_FINAL), ignore),
+        Rule(events.Probed, (P.STARTING,), _probed, (P.RUNNING,)),
+        Rule(events.Probed, (P.PENDING, P.RUNNING, P.STOPPING, *_FINAL), ignore),
         Rule(events.HealthMissed, (P.RUNNING,), _health_missed),
         Rule(events.HealthMissed, (P.PENDING, P.STARTING, P.STOPPING, *_FINAL), ignore),
         Rule(events.HealthRestored, (P.RUNNING,), _health_restored),

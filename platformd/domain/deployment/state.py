@@ -156,3 +156,9 @@ class Deployment:
         if self.tasks_total == 0:
             return 100
         return min(100, self.tasks_ready * 100 // self.tasks_total)
+
+    @property
+    def next_deadline(self) -> datetime | None:
+        """The earliest instant at which time alone changes this deployment."""
+        deadlines = (self.progress_deadline, self.wake_deadline, self.idle_deadline, self.retry_at)
+        return min((at for at in deadlines if at is not None), default=None)

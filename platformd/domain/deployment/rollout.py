@@ -1,0 +1,116 @@
+"""From what is wanted to what is ordered: which slots start a task, which tasks end, which phase that is.
+
+Pure. `settle` runs after every handler, so a handler only records what happened or is wanted.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from platformd.domain import effects
+from platformd.domain.deployment.draft import DeploymentDraft
+from platformd.domain.deployment.state import Deployment, Goal, Member, Phase, Stage, Status
+from platformd.domain.snapshot import Reason
+
+SCALED_DOWN = Reason(code="SCALED_DOWN", message="fewer replicas are wanted")
+FELL_ASLEEP = Reason(code="ASLEEP", message="the deployment went to sleep")
+DOUBLED = Reason(code="DOUBLED", message="another task holds the same slot")
+CANCELLED = Reason(code="CANCELLED", message="the deployment was cancelled")
+
+
+def settle(draft: DeploymentDraft) -> None:
+    """Start and stop tasks towards the goal, take note of what has been reached, name the phase."""
+    if draft.state.goal is Goal.AWAKE and draft.state.phase in (Phase.WAITING_FOR_BUILD, Phase.QUARANTINED):
+        return
+    _pursue_goal(draft)
+    _take_note(draft)
+    draft.set(phase=phase_of(draft.state))
+    if draft.state.phase in (Phase.ASLEEP, Phase.DONE):
+        draft.set(observed_generation=draft.state.generation)
+
+
+def _pursue_goal(draft: DeploymentDraft) -> None:
+    match draft.state.goal:
+        case Goal.AWAKE:
+            _stop_surplus(draft)
+            if draft.state.retry_at is None:
+                _start_missing(draft)
+        case Goal.ASLEEP:
+            _stop_all(draft, FELL_ASLEEP)
+        case Goal.FINISHED:
+            _stop_all(draft, draft.state.reason or CANCELLED)
+
+
+def _start_missing(draft: DeploymentDraft) -> None:
+    state = draft.state
+    for slot in range(state.target):
+        if slot in state.resting or _occupied(state, slot):
+            continue
+        task_id = draft.moment.new_id()
+        draft.put(Member(task_id=task_id, slot=slot, generation=state.generation, stage=Stage.STARTING))
+        draft.order(effects.StartTask(task_id, slot, state.generation, state.restarts.get(slot, 0)))
+
+
+def _occupied(state: Deployment, slot: int) -> bool:
+    """A slot is free once its task is on the way out, or, where two cannot be side by side, gone."""
+    holders = [member for member in state.members if member.slot == slot]
+    if state.spec.old_goes_first:
+        return bool(holders)
+    return any(member.stage in (Stage.STARTING, Stage.READY) for member in holders)
+
+
+def _stop_surplus(draft: DeploymentDraft) -> None:
+    """Slots beyond the target, newest first; and of two tasks in one slot the one that is less far."""
+    state = draft.state
+    for member in sorted(state.live, key=lambda member: -member.slot):
+        if member.slot >= state.target:
+            draft.stop(member, SCALED_DOWN)
+    best: dict[int, Member] = {}
+    for member in sorted(draft.state.live, key=lambda member: member.stage is not Stage.READY):
+        if member.slot in best:
+            draft.stop(member, DOUBLED)
+        best.setdefault(member.slot, member)
+
+
+def _stop_all(draft: DeploymentDraft, reason: Reason) -> None:
+    for member in draft.state.live:
+        draft.stop(member, reason)
+
+
+def _take_note(draft: DeploymentDraft) -> None:
+    """Ready together for the first time; first ready of a wake; the idle clock of what is awake."""
+    state = draft.state
+    if state.goal is not Goal.AWAKE:
+        return
+    if state.ready and state.wake_deadline is not None:
+        draft.set(wake_deadline=None)
+    complete = len(state.ready) + len(state.resting) >= state.target
+    if complete:
+        draft.set(progress_deadline=None, observed_generation=state.generation)
+        if state.status is Status.PENDING:
+            draft.set(status=Status.RUNNING, ever_ready=True, reason=None)
+            draft.order(effects.ClaimCurrent())
+    if state.ready and state.idle_deadline is None and state.quiet_since is None and state.spec.sleeps:
+        since = min(member.ready_at or draft.at for member in state.ready)
+        draft.set(quiet_since=since, idle_deadline=since + timedelta(seconds=state.spec.idle_timeout_secs))
+
+
+def phase_of(state: Deployment) -> Phase:
+    """The phase that follows from goal, members and deadlines."""
+    if state.goal is Goal.FINISHED:
+        return Phase.DRAINING if state.members else Phase.DONE
+    if state.goal is Goal.ASLEEP:
+        if state.members:
+            return Phase.DRAINING
+        return Phase.ASLEEP if state.retry_at is None else Phase.BACKING_OFF
+    if state.retry_at is not None and not state.live:
+        return Phase.BACKING_OFF
+    if state.status is Status.PENDING:
+        return Phase.STARTING
+    if not state.ready:
+        return Phase.STARTING if state.wake_deadline is None else Phase.WAKING
+    return Phase.READY if state.generation == state.observed_generation else Phase.UPDATING
+
+
+def superseded(by_version: int) -> Reason:
+    return Reason(code="SUPERSEDED", message=f"version {by_version} took its environment's address")
