@@ -50,5 +50,10 @@ class Stop:
     grace: timedelta | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Terminate:
+    """To a task, by a caller: end well. Its deployment starts another one if it still wants it."""
+
+
 DeploymentCommand = Scale | Cancel | Wake | Sleep
-TaskCommand = Launch | Stop
+TaskCommand = Launch | Stop | Terminate

@@ -11,7 +11,7 @@ from datetime import timedelta
 from platformd.domain import commands, effects, events
 from platformd.domain.deployment import failure, sleep
 from platformd.domain.deployment.draft import DeploymentDraft
-from platformd.domain.deployment.rollout import CANCELLED, phase_of, settle, superseded
+from platformd.domain.deployment.rollout import CANCELLED, FELL_ASLEEP, phase_of, settle, superseded
 from platformd.domain.deployment.state import Deployment, Goal, Member, Phase, Stage, Status
 from platformd.domain.effects import DeploymentEffect, Moment
 from platformd.domain.machine import Rule, Step, compile_rules, ignore
@@ -187,6 +187,8 @@ def _recovered(draft: DeploymentDraft, event: events.Recovered) -> None:
         draft.order(effects.ClaimCurrent())
     if state.phase is Phase.QUARANTINED:
         draft.set(phase=phase_of(state))
+    for member in state.in_stage(Stage.STOPPING):
+        draft.stop(member, state.reason or CANCELLED if state.goal is Goal.FINISHED else FELL_ASLEEP)
 
 
 def _became_current(draft: DeploymentDraft, event: events.BecameCurrent) -> None:

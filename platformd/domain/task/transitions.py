@@ -1,90 +1,23 @@
-"""One run of a deployment's executable: its phases, what leads from one to the next, and what each step orders.
+"""The task's state machine: the table of what can happen in which phase, and `step`.
 
 Pure. Driven by `actors.task`; the deployment hears of it through `Report` effects.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
-from enum import StrEnum
 
 from platformd.domain import commands, effects, events, policy
 from platformd.domain.effects import Moment, TaskEffect
 from platformd.domain.machine import Draft, Rule, Step, compile_rules, ignore
 from platformd.domain.snapshot import Exit, Reason
 from platformd.domain.spec import DeploymentSpec
-
-
-class TaskPhase(StrEnum):
-    """The contract's task states."""
-
-    PENDING = "pending"
-    STARTING = "starting"
-    RUNNING = "running"
-    STOPPING = "stopping"
-    STOPPED = "stopped"
-    FAILED = "failed"
-
-    @property
-    def final(self) -> bool:
-        return self in (TaskPhase.STOPPED, TaskPhase.FAILED)
-
-
-class StopStage(StrEnum):
-    """How far a stop is."""
-
-    LAUNCHING = "launching"  # asked to stop while its launch is under way: goes on when that is known
-    CLOSING = "closing"  # leaving the balance, requests in flight end
-    SIGNALLED = "signalled"
-    KILLED = "killed"
-    SWEEPING = "sweeping"  # the process is gone, what it left behind is being ended
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Task:
-    """A task's snapshot; `handle` is the driver's opaque way to find it again."""
-
-    id: str
-    deployment_id: str
-    app_id: str
-    slot: int
-    generation: int
-    phase: TaskPhase = TaskPhase.PENDING
-    stop_stage: StopStage | None = None
-    stop_grace_secs: float | None = None
-    asked: bool = False
-    address: tuple[str, int] | None = None
-    pid: int | None = None
-    container_id: str | None = None
-    handle: Mapping[str, object] | None = None
-    exit: Exit | None = None
-    reason: Reason | None = None
-    restarts: int = 0
-    revision: int = 1
-    created_at: datetime
-    updated_at: datetime
-    started_at: datetime | None = None
-    ready_at: datetime | None = None
-    ended_at: datetime | None = None
-    retry_at: datetime | None = None
-    stop_deadline: datetime | None = None
-    max_runtime_deadline: datetime | None = None
-
-    @property
-    def next_deadline(self) -> datetime | None:
-        """The earliest instant at which time alone changes this task."""
-        runtime = self.max_runtime_deadline if self.phase in ALIVE else None
-        return min(
-            (at for at in (self.stop_deadline, self.retry_at, runtime) if at is not None), default=None
-        )
-
+from platformd.domain.task.state import ALIVE, StopStage, Task, TaskPhase
 
 TaskDraft = Draft[Task, TaskEffect]
-ALIVE = (TaskPhase.STARTING, TaskPhase.RUNNING)
 _BEFORE_STOP = (TaskPhase.PENDING, *ALIVE)
 _FINAL = (TaskPhase.STOPPED, TaskPhase.FAILED)
+TERMINATED = Reason(code="STOPPED", message="was stopped on request")
 _KILL_PATIENCE = timedelta(seconds=10)
 _CLOSE_PATIENCE = timedelta(seconds=2)
 
@@ -210,6 +143,14 @@ def _stop_unborn(draft: _Draft, event: commands.Stop) -> None:
         return
     deadline = draft.moment.at + _KILL_PATIENCE
     draft.set(phase=TaskPhase.STOPPING, stop_stage=StopStage.LAUNCHING, stop_deadline=deadline)
+
+
+def _terminate(draft: _Draft, event: commands.Terminate) -> None:
+    _stop(draft, commands.Stop(TERMINATED, policy.DRAIN))
+
+
+def _terminate_unborn(draft: _Draft, event: commands.Terminate) -> None:
+    _stop_unborn(draft, commands.Stop(TERMINATED))
 
 
 def _hurry(draft: _Draft, event: commands.Stop) -> None:
@@ -350,6 +291,9 @@ TRANSITIONS = compile_rules(
         Rule(commands.Stop, ALIVE, _stop, (P.STOPPING,)),
         Rule(commands.Stop, (P.STOPPING,), _hurry),
         Rule(commands.Stop, _FINAL, ignore),
+        Rule(commands.Terminate, (P.PENDING,), _terminate_unborn, (P.STOPPING, P.STOPPED)),
+        Rule(commands.Terminate, ALIVE, _terminate, (P.STOPPING,)),
+        Rule(commands.Terminate, (P.STOPPING, *_FINAL), ignore),
         Rule(events.Launched, (P.PENDING,), _launched, (P.STARTING,)),
         Rule(events.Launched, (P.STOPPING,), _launched_while_stopping),
         Rule(events.Launched, (*ALIVE, *_FINAL), ignore),
@@ -379,3 +323,24 @@ TRANSITIONS = compile_rules(
         Rule(events.TimerElapsed, _FINAL, ignore),
     )
 )
+
+
+def pursue(task: Task) -> tuple[TaskEffect, ...]:
+    """What an unfinished task needs done again after its actor was made anew: orders that are safe to repeat."""
+    match task.phase, task.stop_stage:
+        case TaskPhase.PENDING, _:
+            return (effects.LaunchTask(),)
+        case TaskPhase.RUNNING, _:
+            return (effects.Report(events.TaskReady(task.id, task.address)),)
+        case TaskPhase.STOPPING, StopStage.CLOSING:
+            return (*_stopping_again(task), effects.CloseInGateway(policy.DRAIN))
+        case TaskPhase.STOPPING, StopStage.SIGNALLED | StopStage.KILLED:
+            return _stopping_again(task)
+        case TaskPhase.STOPPING, StopStage.SWEEPING:
+            exited = events.TaskExited(task.id, task.exit or Exit(unknown=True), task.asked, task.reason)
+            return (effects.Report(exited), effects.Sweep())
+    return ()
+
+
+def _stopping_again(task: Task) -> tuple[TaskEffect, ...]:
+    return (effects.Report(events.TaskStopping(task.id, task.reason or TERMINATED)),)
