@@ -280,7 +280,7 @@ def _nearest(name: str) -> str:
 def _rebased(value: object, base: Path) -> object:
     if isinstance(value, Path):
         return (base / value).absolute()
-    if isinstance(value, tuple):
+    if type(value) is tuple:  # not an Account, which is one too
         return tuple(_rebased(item, base) for item in value)
     return value
 

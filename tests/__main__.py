@@ -1,4 +1,4 @@
-"""`python -m tests [PYTEST ARGUMENTS]`: every check there is, the slow one last, all of them even when one fails.
+"""`python -m tests [PYTEST ARGUMENTS]`: every check there is, also after one failed.
 
 Exits with the status of the first that failed. What came before pytest is shown once more in its summary, so
 that its closing line is the last line printed.

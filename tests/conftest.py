@@ -45,7 +45,9 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     marker = item.get_closest_marker("needs")
     if CI and marker and report.skipped and not hasattr(report, "wasxfail"):
         report.outcome = "failed"
-        report.longrepr = f"{item.nodeid} needs {' and '.join(marker.args)} and was skipped: {report.longrepr}"
+        report.longrepr = (
+            f"{item.nodeid} needs {' and '.join(marker.args)} and was skipped: {report.longrepr}"
+        )
     return report
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import os
 import threading
 from collections import Counter
 from dataclasses import dataclass
@@ -39,9 +38,9 @@ class Belongings:
 
 def _descriptors() -> list[str]:
     found = []
-    for name in os.listdir("/proc/self/fd"):
+    for entry in Path("/proc/self/fd").iterdir():
         try:
-            found.append(f"{name} {os.readlink(f'/proc/self/fd/{name}')}")
+            found.append(f"{entry.name} {entry.readlink()}")
         except FileNotFoundError:  # the one that listed the folder
             continue
     return found
@@ -60,7 +59,9 @@ def _children() -> list[str]:
 
 def _command(pid: str) -> str:
     try:
-        words = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+        words = (
+            Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+        )
     except OSError:
         return "(gone)"
     return words or "(zombie)"

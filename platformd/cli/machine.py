@@ -29,6 +29,7 @@ _MIB = 1 << 20
 _WANTED_CONTROLLERS = ("cpu", "memory", "pids", "freezer")
 _WANTED_DESCRIPTORS = 65536
 _NOBODY = 65534
+_PATIENCE = 2.0  # seconds for an engine to answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,33 +228,33 @@ def engine(address: str | None) -> Check:
     address = address or os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
     advice = "native apps need none; for containers start the engine, or name it with --docker-host"
     scheme, _, place = address.partition("://")
+    if scheme not in ("unix", "tcp"):
+        return Check("docker engine", "warn", f"{address} was not tried", "see that `docker info` answers")
     try:
-        if scheme == "unix":
-            peer = socket.socket(socket.AF_UNIX)
-            peer.settimeout(2)
-            peer.connect(place)
-        elif scheme == "tcp":
-            host, _, port = place.rstrip("/").rpartition(":")
-            peer = socket.create_connection((host.strip("[]"), int(port)), timeout=2)
-        else:
-            return Check(
-                "docker engine", "warn", f"{address} was not tried", "see that `docker info` answers"
-            )
+        with _unix_connection(place) if scheme == "unix" else _tcp_connection(place) as peer:
+            peer.sendall(b"GET /_ping HTTP/1.0\r\nHost: docker\r\n\r\n")
+            answer = peer.recv(4096)
     except (OSError, ValueError) as error:
         return Check("docker engine", "warn", f"{address}: {error}", advice)
-    with peer:
-        return _ping(peer, address, advice)
-
-
-def _ping(peer: socket.socket, address: str, advice: str) -> Check:
-    try:
-        peer.sendall(b"GET /_ping HTTP/1.0\r\nHost: docker\r\n\r\n")
-        answer = peer.recv(4096)
-    except OSError as error:
-        return Check("docker engine", "warn", f"{address} does not answer: {error}", advice)
     if b" 200 " not in answer.split(b"\r\n", 1)[0]:
         return Check("docker engine", "warn", f"{address} is something else", advice)
     return Check("docker engine", "ok", f"{address} answers")
+
+
+def _unix_connection(path: str) -> socket.socket:
+    peer = socket.socket(socket.AF_UNIX)
+    try:
+        peer.settimeout(_PATIENCE)
+        peer.connect(path)
+    except OSError:
+        peer.close()
+        raise
+    return peer
+
+
+def _tcp_connection(place: str) -> socket.socket:
+    host, _, port = place.rstrip("/").rpartition(":")
+    return socket.create_connection((host.strip("[]"), int(port)), timeout=_PATIENCE)
 
 
 def clocks(
