@@ -1,0 +1,178 @@
+"""What serve may ask of the keeper, one method per `op`. One thread.
+
+A descriptor that came with a message and is not taken out of its request is closed.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import traceback
+
+from . import segments, upgrade, wire
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from .connection import Connection
+    from .process import Keeper
+
+    Message = dict[str, Any]
+
+
+class Request:
+    """One message of serve's with the descriptors that came beside it."""
+
+    __slots__ = ("fds", "keeper", "message", "peer")
+
+    def __init__(self, keeper: Keeper, peer: Connection, message: Message, fds: list[int]) -> None:
+        self.keeper, self.peer, self.message, self.fds = keeper, peer, message, fds
+
+    def reply(self, answer: Message, fds: Sequence[int] = ()) -> None:
+        self.keeper.door.send(self.peer, answer, fds)
+
+
+class Commands:
+    """Dispatches messages; a fault in one is answered with `error` and changes nothing else."""
+
+    def __init__(self, keeper: Keeper) -> None:
+        self.keeper = keeper
+        self.table = {
+            "hello": self.hello,
+            "launch": self.launch,
+            "forget": self.forget,
+            "log": self.log,
+            "offer": self.offer,
+            "take": self.take,
+            "gateway": self.gateway,
+            "upgrade": self.upgrade,
+            "bye": self.bye,
+            "ping": self.ping,
+        }
+
+    def handle(self, peer: Connection, message: Message, fds: list[int]) -> None:
+        op = message.get("op")
+        try:
+            if op != "hello" and peer is not self.keeper.door.serve:
+                raise ValueError(f"{op!r} came before hello, or after another serve took over")
+            if op not in self.table:
+                raise ValueError(f"{op!r} is no operation; known: {', '.join(self.table)}")
+            self.table[op](Request(self.keeper, peer, message, fds))
+        except (OSError, KeyError, TypeError, ValueError) as error:
+            reason = f"{error!r}" if isinstance(error, KeyError) else str(error)
+            self.keeper.door.send(peer, {"op": "error", "of": op, "message": reason})
+        except Exception:
+            self.keeper.door.send(peer, {"op": "error", "of": op, "message": traceback.format_exc()})
+            raise
+        finally:
+            for fd in fds:
+                os.close(fd)
+
+    def hello(self, request: Request) -> None:
+        keeper = self.keeper
+        if request.message.get("v") != wire.VERSION:
+            text = f"protocol {request.message.get('v')!r} is not spoken here, only {wire.VERSION}"
+            request.reply({"op": "refused", "v": wire.VERSION, "message": text})
+            keeper.door.drop(request.peer)
+            return
+        keeper.door.welcome(request.peer)
+        keeper.serve_came()
+        welcome = {
+            "op": "welcome",
+            "v": wire.VERSION,
+            "pid": os.getpid(),
+            "version": keeper.version,
+            "boot_id": keeper.starter.boot_id,
+            "sockets": list(keeper.gateway.sockets),
+            "gateway_pid": keeper.gateway.pid,
+        }
+        request.reply(welcome)
+        for task in list(keeper.tasks.values()):
+            if not task.is_gateway:
+                request.reply({"op": "task", **task.record(), "exit": task.exit})
+        request.reply({"op": "synced"})
+
+    def launch(self, request: Request) -> None:
+        from .process import exited
+
+        keeper, name = self.keeper, request.message.get("task")
+        task = keeper.tasks.get(name) if isinstance(name, str) else None
+        try:
+            known = task is not None
+            task = task or keeper.starter.task(request.message)
+        except OSError as error:
+            code = errno.errorcode.get(error.errno or 0, "EIO")
+            self._launch_failed(request, name, code, error.strerror or str(error))
+            return
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            self._launch_failed(request, name, "EINVAL", f"{type(error).__name__}: {error}")
+            return
+        answer = {"task": task.task, "pid": task.pid, "start_time": task.start_time, "boot_ns": task.boot_ns}
+        request.reply({"op": "launched", **answer})
+        if known and task.exit is not None:
+            request.reply(exited(task))
+
+    def _launch_failed(self, request: Request, task: object, code: str, message: str) -> None:
+        failure = {"op": "launch_failed", "task": task, "code": code, "message": message}
+        request.reply(failure)
+
+    def forget(self, request: Request) -> None:
+        task = self.keeper.tasks.get(request.message["task"])
+        if task is None:
+            self.keeper.journals.drop(request.message["task"])
+        elif task.exit is not None:
+            self.keeper.forget(task)
+
+    def log(self, request: Request) -> None:
+        from .starter import proper_name
+
+        stream = segments.STREAMS.index(request.message["stream"])
+        lines = [line.encode("utf-8", "surrogateescape") for line in request.message["lines"]]
+        journals = self.keeper.journals
+        journals.of(proper_name(request.message["deployment"]), proper_name(request.message["task"])).lines(
+            stream, lines
+        )
+
+    def offer(self, request: Request) -> None:
+        if len(request.fds) != 1:
+            raise ValueError(f"offer needs one descriptor, {len(request.fds)} came")
+        self.keeper.gateway.offer(request.message["name"], request.fds.pop())
+        request.reply({"op": "offered", "name": request.message["name"]})
+
+    def take(self, request: Request) -> None:
+        name = request.message["name"]
+        held = self.keeper.gateway.sockets.get(name)
+        if held is None:
+            request.reply({"op": "no_socket", "name": name})
+        else:
+            request.reply({"op": "socket", "name": name}, [held])
+
+    def gateway(self, request: Request) -> None:
+        try:
+            self.keeper.gateway.want(
+                request.message["argv"], request.message["env"], request.message["sockets"]
+            )
+        except LookupError as error:
+            request.reply({"op": "gateway_failed", "message": str(error)})
+
+    def upgrade(self, request: Request) -> None:
+        keeper = self.keeper
+        while keeper.behind:
+            keeper.behind.popleft()()
+        keeper.starter.spares.clear()
+        try:
+            upgrade.hand_over(keeper, request.message["argv"])
+        except OSError as error:
+            keeper.behind.append(keeper.starter.top_up)
+            text = f"{request.message['argv']} cannot be executed: {error.strerror}"
+            request.reply({"op": "upgrade_failed", "message": text})
+
+    def bye(self, request: Request) -> None:
+        request.reply({"op": "bye"})
+        self.keeper.door.drop(request.peer)
+        self.keeper.let_go()
+
+    def ping(self, request: Request) -> None:
+        request.reply({"op": "pong"})

@@ -1,0 +1,151 @@
+"""The folders of tasks: made ahead of the launch that takes them, removed when their task is forgotten.
+
+`run/<task>/` holds the two FIFOs and the records, `work/<task>/` is the task's working directory. One thread.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+
+SPARES = 16
+FIFOS = ("out", "err")
+RECORDS = ("launch.json", "exit.json", "launch.json.tmp", "exit.json.tmp")
+_TRASH = "trash-"
+
+
+class Spare:
+    """A pair of folders under a passing name, its FIFOs open: `ours` to read, `theirs` for the task."""
+
+    __slots__ = ("name", "ours", "owner", "theirs")
+
+    def __init__(self, name: str, owner: tuple[int, int]) -> None:
+        self.name, self.owner = name, owner
+        self.ours: list[int] = []
+        self.theirs: list[int] = []
+        try:
+            self._make()
+        except BaseException:
+            self.discard()
+            raise
+
+    def _make(self) -> None:
+        os.mkdir(f"run/{self.name}", 0o700)
+        os.mkdir(f"work/{self.name}", 0o700)
+        if self.owner != (os.geteuid(), os.getegid()):
+            os.chown(f"work/{self.name}", *self.owner)
+        for fifo in FIFOS:
+            path = f"run/{self.name}/{fifo}"
+            os.mkfifo(path)
+            os.chmod(path, 0o666)  # a task of another user may open /dev/stdout; run/ itself is closed to it
+            self.ours.append(open_fifo(path))
+            # read-write: the task never gets SIGPIPE, whatever becomes of the keeper
+            self.theirs.append(os.open(path, os.O_RDWR | os.O_CLOEXEC))
+
+    def give(self, task: str, owner: tuple[int, int]) -> None:
+        """Put the folders where `task` has them; files left there by an earlier failure are cleared away."""
+        if owner != self.owner:
+            os.chown(f"work/{self.name}", *owner)
+        for room in ("run", "work"):
+            try:
+                os.rename(f"{room}/{self.name}", f"{room}/{task}")
+            except OSError:
+                _remove_tree(f"{room}/{task}")
+                os.rename(f"{room}/{self.name}", f"{room}/{task}")
+        self.name = task
+
+    def close_theirs(self) -> None:
+        while self.theirs:
+            os.close(self.theirs.pop())
+
+    def discard(self) -> None:
+        """Close and remove everything; never raises."""
+        self.close_theirs()
+        while self.ours:
+            os.close(self.ours.pop())
+        remove(self.name)
+
+
+class Spares:
+    """Keeps a few spares ready; `take` makes one on the spot when there is none."""
+
+    def __init__(self) -> None:
+        self.ready: deque[Spare] = deque()
+        self.owner = (os.geteuid(), os.getegid())
+        self._number = 0
+
+    def take(self) -> Spare:
+        return self.ready.popleft() if self.ready else self._make()
+
+    def top_up(self) -> bool:
+        """Make one more; False when there are enough or no more can be had."""
+        if len(self.ready) >= SPARES:
+            return False
+        try:
+            self.ready.append(self._make())
+        except OSError:
+            return False
+        return len(self.ready) < SPARES
+
+    def _make(self) -> Spare:
+        self._number += 1
+        return Spare(f"spare-{self._number}", self.owner)
+
+    def clear(self) -> None:
+        while self.ready:
+            self.ready.pop().discard()
+
+
+def open_fifo(path: str) -> int:
+    """The keeper's end: never blocks, and reads its end once no process holds the other one."""
+    return os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+
+
+def prepare() -> None:
+    """Make the rooms, and remove what an earlier keeper had made ahead."""
+    for room, mode in (("run", 0o700), ("work", 0o711), ("logs", 0o700)):
+        os.makedirs(room, exist_ok=True)
+        os.chmod(room, mode)
+    for name in {*os.listdir("run"), *os.listdir("work")}:
+        if name.startswith("spare-"):
+            remove(name)
+    for name in os.listdir("work"):
+        if name.startswith(_TRASH):
+            _delete(f"work/{name}")
+
+
+def remove(task: str) -> None:
+    """Remove the folders of a task; never raises. What a task left behind may be large: `rm` does that beside us."""
+    for name in (*FIFOS, *RECORDS):
+        try:
+            os.unlink(f"run/{task}/{name}")
+        except OSError:
+            continue
+    for room in ("run", "work"):
+        _remove_tree(f"{room}/{task}")
+
+
+def _remove_tree(path: str) -> None:
+    try:
+        os.rmdir(path)
+    except FileNotFoundError:
+        return
+    except OSError:
+        trash = f"work/{_TRASH}{os.path.basename(path)}-{os.urandom(4).hex()}"
+        try:
+            os.rename(path, trash)
+        except OSError:
+            return
+        _delete(trash)
+
+
+def _delete(path: str) -> None:
+    """Reaped with the orphans."""
+    null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+    actions = [(os.POSIX_SPAWN_DUP2, null, number) for number in range(3)]
+    try:
+        os.posix_spawn("/bin/rm", ["rm", "-rf", "--", path], {}, file_actions=actions, setsid=True)
+    except OSError:
+        return
+    finally:
+        os.close(null)

@@ -1,0 +1,138 @@
+"""From a launch request to a running task: folders, sockets, spawn, record. One thread.
+
+What the answer does not need (closing our copies, the record on disk, the next spare) is left on `behind`.
+"""
+
+from __future__ import annotations
+
+import os
+
+from . import folders, linux, segments
+from .folders import Spares
+from .launch import Identity, Spawner, listen, with_listen_pid
+from .output import Reader
+from .tasks import GATEWAY_PREFIX, OWN_DEPLOYMENT, Task, log_name
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections import deque
+    from collections.abc import Callable, Sequence
+    from typing import Any
+
+    from .folders import Spare
+    from .journal import Journals
+
+
+class Starter:
+    """Starts tasks and gateways; `know` is told of each, before anything left on `behind` runs."""
+
+    def __init__(
+        self,
+        spawner: Spawner,
+        journals: Journals,
+        behind: deque[Callable[[], None]],
+        know: Callable[[Task], None],
+    ) -> None:
+        self.spawner, self.journals, self.behind, self.know = spawner, journals, behind, know
+        self.spares = Spares()
+        self.boot_id = linux.boot_id()
+
+    def task(self, message: dict[str, Any]) -> Task:
+        """Start what a `launch` asks for; OSError, KeyError, TypeError or ValueError when it cannot be."""
+        task, deployment = proper_name(message["task"]), proper_name(message["deployment"])
+        argv, env = _argv(message["argv"]), dict(message["env"])
+        identity = Identity(message.get("uid"), message.get("gid"), message.get("rlimits") or {})
+        slots = (message.get("slot"), message.get("generation"))
+        folder = message.get("cwd") or f"work/{task}"
+        if not message.get("listen"):
+            return self._start(task, deployment, slots, argv, env, folder, identity)
+        argv = with_listen_pid(argv)
+        host, port = message["listen"]
+        with listen(host, port) as sock:
+            env["LISTEN_FDS"] = "1"
+            return self._start(task, deployment, slots, argv, env, folder, identity, [sock.fileno()])
+
+    def gateway(self, argv: list[str], env: dict[str, str], sockets: list[int]) -> Task:
+        """Start a gateway with `sockets` as its descriptors 3, 4, …"""
+        name = f"{GATEWAY_PREFIX}{os.urandom(6).hex()}"
+        high = [
+            _above(fd, 2 + len(sockets)) for fd in sockets
+        ]  # a source must not lie where another is to go
+        try:
+            env = {**env, "TASK_ID": name}
+            return self._start(
+                name, OWN_DEPLOYMENT, (None, None), _argv(argv), env, f"work/{name}", None, high
+            )
+        finally:
+            for fd in high:
+                os.close(fd)
+
+    def _start(
+        self,
+        name: str,
+        deployment: str,
+        slots: tuple[int | None, int | None],
+        argv: list[str],
+        env: dict[str, str],
+        folder: str,
+        identity: Identity | None,
+        sockets: Sequence[int] = (),
+    ) -> Task:
+        spare = self.spares.take()
+        try:
+            spare.give(name, self._owner(identity))
+            pid = self.spawner.spawn(argv, env, folder, [*spare.theirs, *sockets], identity)
+        except BaseException:
+            spare.discard()
+            raise
+        return self._started(spare, Task(name, deployment, *slots, pid, linux.born_at(pid), linux.boot_ns()))
+
+    def _started(self, spare: Spare, task: Task) -> Task:
+        journal = self.journals.of(task.deployment, log_name(task.task))
+        task.readers = [Reader(fd, stream, journal) for stream, fd in enumerate(spare.ours, segments.STDOUT)]
+        spare.ours = []
+        self.know(task)
+        self.behind.append(spare.close_theirs)
+        self.behind.append(lambda: self._record(task))
+        self.behind.append(self.top_up)
+        return task
+
+    def _owner(self, identity: Identity | None) -> tuple[int, int]:
+        own = (self.spawner.uid, self.spawner.gid)
+        if identity is None:
+            return own
+        self.spares.owner = identity.owner or own
+        return self.spares.owner
+
+    def _record(self, task: Task) -> None:
+        if os.access(f"run/{task.task}", os.F_OK):
+            task.save_launch(self.boot_id)
+
+    def top_up(self) -> None:
+        if self.spares.top_up():
+            self.behind.append(self.top_up)
+
+    def forget(self, task: Task) -> None:
+        self.behind.append(lambda: folders.remove(task.task))
+        self.behind.append(self.top_up)
+
+
+def proper_name(value: object) -> str:
+    """`value`, if it can be the name of a folder; ValueError otherwise."""
+    if not isinstance(value, str) or not value or value.startswith((".", "spare-", "trash-")):
+        raise ValueError(f"{value!r} is no id")
+    if not all(char.isalnum() or char in "-_." for char in value) or len(value) > 100:
+        raise ValueError(f"{value!r} is no id: letters, digits, '-', '_' and '.' only, 100 at most")
+    return value
+
+
+def _argv(value: object) -> list[str]:
+    if not isinstance(value, list) or not value or not all(isinstance(word, str) for word in value):
+        raise ValueError(f"argv must be a list of strings that names a program, not {value!r:.100}")
+    return value
+
+
+def _above(fd: int, lowest: int) -> int:
+    import fcntl
+
+    return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, lowest + 1)
