@@ -1,8 +1,8 @@
 """Who hears of changes: a ring of past notices, subscriptions, long polls, and new log lines.
 
-`publish` and `lines` are called from any thread, by the store's post-commit callback and the keeper's link; each
-call is one hop to the loop. Everything else belongs to the loop's thread. A subscriber that does not keep up loses
-its place (`Overrun`), it never slows a publisher.
+`publish` and `lines` are called from any thread, by the store's post-commit callback and the keeper's link; each is
+one hop to the loop. Everything else belongs to the loop's thread. A subscriber that does not keep up loses its place
+(`Overrun`), it never slows a publisher.
 """
 
 from __future__ import annotations

@@ -1,0 +1,159 @@
+"""Creating deployments and deciding which one an environment's address leads to. The writer's thread only."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from peewee import SqliteDatabase
+
+from platformd.domain import naming
+from platformd.domain.deployment.state import Deployment, Identity, Phase, Status
+from platformd.domain.operations import Claim, ClaimCurrent, CreateDeployment, ReleaseCurrent
+from platformd.domain.spec import DeploymentSpec
+from platformd.errors import Conflict, Fault, Invalid, NotFound
+from platformd.ids import new_id
+from platformd.store.codec import encode, stamp
+from platformd.store.saves import save
+
+PRODUCTION = "production"
+
+_NEXT_VERSION = """
+UPDATE apps SET versions = versions + 1 WHERE id = ? RETURNING versions, name, namespace, subdomain
+"""
+_NEW_HOST = """
+INSERT INTO hosts (hostname, kind, label, app_id, environment, deployment_id) VALUES (?, ?, ?, ?, ?, ?)
+ON CONFLICT DO NOTHING
+"""
+_NEW_ENVIRONMENT = """
+INSERT INTO environments (app_id, slug, created_at) VALUES (?, ?, ?) ON CONFLICT DO NOTHING
+"""
+_ENVIRONMENT = "SELECT current_deployment, current_version FROM environments WHERE app_id = ? AND slug = ?"
+_CLAIM = """
+UPDATE environments SET current_deployment = ?, current_version = ?
+WHERE app_id = ? AND slug = ? AND (current_version IS NULL OR current_version <= ?)
+"""
+_OLDER_PENDING = """
+SELECT id FROM deployments WHERE app_id = ? AND environment = ? AND status = ? AND version < ? ORDER BY version
+"""
+_RELEASE = """
+UPDATE environments SET current_deployment = NULL WHERE app_id = ? AND slug = ? AND current_deployment = ?
+"""
+
+
+def create_deployment(operation: CreateDeployment, database: SqliteDatabase) -> Deployment:
+    """See `CreateDeployment`."""
+    app_id, slug, spec = operation.app_id, operation.environment, operation.spec
+    row = database.execute_sql(_NEXT_VERSION, (app_id,)).fetchone()
+    if row is None:
+        raise NotFound(f"there is no app {app_id}", code="APP_NOT_FOUND")
+    version, name, namespace, subdomain = row
+    _check_artifact(database, spec.artifact_id)
+    taken = add_environment(database, app_id, subdomain, slug, operation.domain, operation.at)
+    if taken is not None:
+        raise Conflict(
+            f"environment {slug!r} would be {taken!r}, and that name is taken; choose another slug",
+            code="HOSTNAME_TAKEN",
+        )
+    id = new_id()
+    sha = naming.deployment_sha(app_id, version, encode(spec), operation.commit_sha)
+    host = _take_preview_host(database, operation, name=name, sha=sha, version=version, deployment_id=id)
+    waits = spec.artifact_id is None and spec.image is None
+    wanted = max(1, spec.replicas)
+    deployment = Deployment(
+        identity=Identity(
+            id=id,
+            app_id=app_id,
+            app_name=name,
+            namespace=namespace,
+            environment=slug,
+            version=version,
+            sha=sha,
+            preview_host=host,
+            created_at=operation.at,
+        ),
+        spec=spec,
+        status=Status.PENDING,
+        phase=Phase.WAITING_FOR_BUILD if waits else Phase.STARTING,
+        full=wanted,
+        target=wanted,
+        progress_deadline=None if waits else operation.steady + _progress(spec),
+        updated_at=operation.at,
+    )
+    save(database, deployment)
+    return deployment
+
+
+def add_environment(
+    database: SqliteDatabase, app_id: str, subdomain: str, slug: str, domain: str, at: datetime
+) -> str | None:
+    """Make the environment with its address unless it is there; the label that is in the way, if one is."""
+    if not database.execute_sql(_NEW_ENVIRONMENT, (app_id, slug, stamp(at))).rowcount:
+        return None
+    label = subdomain if slug == PRODUCTION else naming.environment_label(subdomain, slug)
+    host = (f"{label}.{domain}", "environment", label, app_id, slug, None)
+    return None if database.execute_sql(_NEW_HOST, host).rowcount else label
+
+
+def claim_current(operation: ClaimCurrent, database: SqliteDatabase) -> Claim:
+    """See `ClaimCurrent`."""
+    key = (operation.app_id, operation.environment)
+    row = database.execute_sql(_ENVIRONMENT, key).fetchone()
+    if row is None:
+        raise NotFound(
+            f"app {operation.app_id} has no environment {operation.environment!r}",
+            code="ENVIRONMENT_NOT_FOUND",
+        )
+    previous, version = row
+    claim = (operation.deployment_id, operation.version, *key, operation.version)
+    won = bool(database.execute_sql(_CLAIM, claim).rowcount)
+    older = database.execute_sql(_OLDER_PENDING, (*key, Status.PENDING, operation.version)).fetchall()
+    return Claim(
+        won=won,
+        current=operation.deployment_id if won else previous,
+        current_version=operation.version if won else version,
+        previous=previous,
+        older_pending=tuple(id for (id,) in older),
+    )
+
+
+def release_current(operation: ReleaseCurrent, database: SqliteDatabase) -> bool:
+    """See `ReleaseCurrent`."""
+    values = (operation.app_id, operation.environment, operation.deployment_id)
+    return bool(database.execute_sql(_RELEASE, values).rowcount)
+
+
+def _progress(spec: DeploymentSpec) -> timedelta:
+    return timedelta(seconds=spec.progress_deadline_secs)
+
+
+def _check_artifact(database: SqliteDatabase, artifact_id: str | None) -> None:
+    if artifact_id is None:
+        return
+    row = database.execute_sql("SELECT sha256 FROM artifacts WHERE id = ?", (artifact_id,)).fetchone()
+    if row is None:
+        message = f"there is no artifact {artifact_id}; POST /api/v1/artifacts makes one"
+        raise Invalid(message, faults=[Fault("/artifact_id", message)])
+    if row[0] is None:
+        raise Conflict(
+            f"artifact {artifact_id} has no bytes yet; upload them to /api/v1/artifacts/{artifact_id}/upload",
+            code="ARTIFACT_INCOMPLETE",
+        )
+
+
+def _take_preview_host(
+    database: SqliteDatabase,
+    operation: CreateDeployment,
+    *,
+    name: str,
+    sha: str,
+    version: int,
+    deployment_id: str,
+) -> str:
+    """The best hostname that was free; it is this deployment's from now on."""
+    slug = operation.environment
+    for label in naming.preview_labels(name, sha, slug, version):
+        host = f"{label}.{operation.domain}"
+        values = (host, "preview", label, operation.app_id, slug, deployment_id)
+        if database.execute_sql(_NEW_HOST, values).rowcount:
+            return host
+    raise AssertionError("unreachable: there are endlessly many labels")

@@ -1,0 +1,62 @@
+"""Pages of lists: which orders there are, and the rows of one page. Called by the views; any thread."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+from platformd.domain.deployment.state import Deployment
+from platformd.domain.snapshot import App, Artifact
+from platformd.domain.task import Task
+from platformd.store.reader import Reader
+
+T = TypeVar("T", App, Artifact, Deployment, Task)
+
+_LARGEST_OFFSET = (1 << 63) - 1
+
+# The names of the API and the columns behind them, by list.
+_COLUMNS: Mapping[str, Mapping[str, str]] = {
+    "apps": {name: name for name in ("name", "namespace", "subdomain", "created_at", "updated_at")},
+    "deployments": {
+        **{name: name for name in ("created_at", "updated_at", "version", "status", "phase", "app_id")},
+        "environment_slug": "environment",
+    },
+    "tasks": {name: name for name in ("created_at", "updated_at", "state", "slot", "deployment_id")},
+    "artifacts": {name: name for name in ("created_at", "name", "size")},
+}
+_KINDS: Mapping[type, str] = {App: "apps", Deployment: "deployments", Task: "tasks", Artifact: "artifacts"}
+
+SORTS: Mapping[str, tuple[str, ...]] = {name: tuple(columns) for name, columns in _COLUMNS.items()}
+SORT_ORDERS = ("asc", "desc")
+DEFAULT_SORT = "created_at"
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Which page of a list, from 1, in which order; `sort_by` is one of `SORTS`, ties go by id."""
+
+    page: int = 1
+    page_size: int = 20
+    sort_by: str = DEFAULT_SORT
+    sort_order: str = "desc"
+
+
+def page_of(reader: Reader, kind: type[T], page: Page, filters: Mapping[str, object]) -> tuple[list[T], int]:
+    """The records of one page and how many there are in all; `filters` are columns and values, None is no filter."""
+    table = _KINDS[kind]
+    given = {column: value for column, value in filters.items() if value is not None}
+    where = "WHERE " + " AND ".join(f"{column} = ?" for column in given) if given else ""
+    (total,) = reader.row(f"SELECT count(*) FROM {table} {where}", *given.values())
+    column = _COLUMNS[table][page.sort_by]
+    order = "ASC" if page.sort_order == "asc" else "DESC"
+    offset = min((page.page - 1) * page.page_size, _LARGEST_OFFSET)
+    clause = f"{where} ORDER BY {column} {order}, id {order} LIMIT ? OFFSET ?"
+    return list(reader.all(kind, clause, *given.values(), page.page_size, offset)), total
+
+
+def versions_below(reader: Reader, app_id: str, version: int | None, limit: int) -> list[Deployment]:
+    """An app's deployments, newest first, those below `version`."""
+    below = _LARGEST_OFFSET if version is None else min(version, _LARGEST_OFFSET)
+    clause = "WHERE app_id = ? AND version < ? ORDER BY version DESC LIMIT ?"
+    return list(reader.all(Deployment, clause, app_id, below, limit))

@@ -1,0 +1,171 @@
+"""The tables, as Peewee knows them: schema and migrations start from here.
+
+A row is one object: `snapshot` is the whole of it as JSON (see `codec`), the other columns are what lists filter and
+sort by, derived from the snapshot in the statement that writes it (see `saves`). Instants are UTC text without the
+final Z, so that they sort. No model is bound to a database: every query names the one it runs on. Any thread.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from peewee import (
+    CompositeKey,
+    IntegerField,
+    Model,
+    SchemaManager,
+    SqliteDatabase,
+    TextField,
+)
+
+
+class AppRow(Model):  # type: ignore[misc]
+    """`versions` is the last version number given to a deployment of the app."""
+
+    id = TextField(primary_key=True)
+    name = TextField()
+    namespace = TextField()
+    subdomain = TextField(unique=True)
+    versions = IntegerField(default=0)
+    created_at = TextField(index=True)
+    updated_at = TextField()
+    revision = IntegerField()
+    format = IntegerField()
+    snapshot = TextField()
+
+    class Meta:
+        table_name = "apps"
+        indexes = ((("namespace", "name"), True),)
+
+
+class EnvironmentRow(Model):  # type: ignore[misc]
+    """`current_version` stays when the address is released, so that nothing older takes it again."""
+
+    app_id = TextField()
+    slug = TextField()
+    current_deployment = TextField(null=True)
+    current_version = IntegerField(null=True)
+    created_at = TextField()
+
+    class Meta:
+        table_name = "environments"
+        primary_key = CompositeKey("app_id", "slug")
+        without_rowid = True
+
+
+class HostRow(Model):  # type: ignore[misc]
+    """Every hostname there is. `label` is its first part under the platform's own domain; `deployment_id` is set for
+    previews only."""
+
+    hostname = TextField(primary_key=True)
+    kind = TextField()
+    label = TextField()
+    app_id = TextField(index=True)
+    environment = TextField()
+    deployment_id = TextField(null=True)
+
+    class Meta:
+        table_name = "hosts"
+        without_rowid = True
+
+
+class DeploymentRow(Model):  # type: ignore[misc]
+    """`awake` is 1 while there is something to look after: neither asleep nor done."""
+
+    id = TextField(primary_key=True)
+    app_id = TextField()
+    environment = TextField()
+    version = IntegerField()
+    status = TextField(index=True)
+    phase = TextField()
+    awake = IntegerField()
+    artifact_id = TextField(null=True)
+    revision = IntegerField()
+    created_at = TextField(index=True)
+    updated_at = TextField(index=True)
+    format = IntegerField()
+    snapshot = TextField()
+
+    class Meta:
+        table_name = "deployments"
+        indexes = ((("app_id", "version"), True), (("app_id", "environment", "status"), False))
+
+
+DeploymentRow.add_index(DeploymentRow.id, where=(DeploymentRow.awake == 1), name="deployments_awake")
+
+
+class TaskRow(Model):  # type: ignore[misc]
+    """`live` is 1 until the task has stopped or failed."""
+
+    id = TextField(primary_key=True)
+    deployment_id = TextField()
+    app_id = TextField()
+    slot = IntegerField()
+    state = TextField(index=True)
+    live = IntegerField()
+    revision = IntegerField()
+    created_at = TextField(index=True)
+    updated_at = TextField()
+    format = IntegerField()
+    snapshot = TextField()
+
+    class Meta:
+        table_name = "tasks"
+        indexes = ((("deployment_id", "live"), False),)
+
+
+TaskRow.add_index(TaskRow.id, where=(TaskRow.live == 1), name="tasks_live")
+
+
+class ArtifactRow(Model):  # type: ignore[misc]
+    """Announced executables; `sha256` is null until the bytes are there."""
+
+    id = TextField(primary_key=True)
+    name = TextField()
+    sha256 = TextField(null=True, index=True)
+    size = IntegerField(null=True)
+    created_at = TextField(index=True)
+    format = IntegerField()
+    snapshot = TextField()
+
+    class Meta:
+        table_name = "artifacts"
+
+
+class AnchorRow(Model):  # type: ignore[misc]
+    """Where steady time started in each boot."""
+
+    boot_id = TextField(primary_key=True)
+    boot_ns = IntegerField()
+    utc = TextField()
+
+    class Meta:
+        table_name = "anchors"
+
+
+class MetaRow(Model):  # type: ignore[misc]
+    """Single values, such as which release wrote the schema."""
+
+    key = TextField(primary_key=True)
+    value = TextField()
+
+    class Meta:
+        table_name = "meta"
+
+
+MODELS: tuple[Any, ...] = (
+    MetaRow,
+    AnchorRow,
+    AppRow,
+    EnvironmentRow,
+    HostRow,
+    DeploymentRow,
+    TaskRow,
+    ArtifactRow,
+)
+
+
+def create_tables(database: SqliteDatabase) -> None:
+    """Every table and index of the present schema."""
+    for model in MODELS:
+        SchemaManager(model, database).create_all(safe=False)

@@ -1,0 +1,141 @@
+"""How each operation is carried out, inside the writer's transaction and thread.
+
+`apply` is the one entry; an operation raises `PlatformError` when it must not be, and the writer takes back whatever it
+did until then.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import singledispatch
+from typing import Any
+
+from peewee import SqliteDatabase
+
+from platformd import clock
+from platformd.domain import naming
+from platformd.domain.operations import (
+    AdoptDomain,
+    ClaimCurrent,
+    CompleteArtifact,
+    CreateApp,
+    CreateArtifact,
+    CreateDeployment,
+    Operation,
+    ReleaseCurrent,
+    SaveDeployment,
+    SaveTask,
+)
+from platformd.domain.snapshot import App, Artifact
+from platformd.errors import Conflict, NotFound
+from platformd.ids import new_id
+from platformd.store import deploying
+from platformd.store.codec import Decoding
+from platformd.store.models import AnchorRow, AppRow, ArtifactRow, HostRow
+from platformd.store.saves import save
+
+FIRST_ENVIRONMENTS = ("development", "production")
+_decoding = Decoding()
+
+
+@dataclass(frozen=True, slots=True)
+class SaveAnchor(Operation[None]):
+    """Where steady time starts in this boot."""
+
+    anchor: clock.Anchor
+
+
+@singledispatch
+def apply(operation: Operation[Any], database: SqliteDatabase) -> Any:
+    """Carry out `operation`; its result."""
+    raise TypeError(f"{type(operation).__name__} is no operation of {database}")
+
+
+apply.register(CreateDeployment, deploying.create_deployment)
+apply.register(ClaimCurrent, deploying.claim_current)
+apply.register(ReleaseCurrent, deploying.release_current)
+
+
+@apply.register
+def _(operation: SaveDeployment | SaveTask, database: SqliteDatabase) -> Any:
+    save(database, operation.snapshot)
+    return operation.snapshot
+
+
+@apply.register
+def _(operation: CreateApp, database: SqliteDatabase) -> App:
+    app = App(
+        id=new_id(),
+        name=operation.name,
+        namespace=operation.namespace,
+        subdomain=naming.subdomain(operation.name, operation.namespace),
+        description=operation.description,
+        labels=operation.labels,
+        created_at=operation.at,
+        updated_at=operation.at,
+    )
+    same_key = (AppRow.namespace == app.namespace) & (AppRow.name == app.name)
+    taken = AppRow.select().where((AppRow.subdomain == app.subdomain) | same_key)
+    if taken.exists(database):
+        raise _subdomain_taken(app, app.subdomain)
+    save(database, app)
+    for slug in FIRST_ENVIRONMENTS:
+        label = deploying.add_environment(
+            database, app.id, app.subdomain, slug, operation.domain, operation.at
+        )
+        if label is not None:
+            raise _subdomain_taken(app, label)
+    return app
+
+
+@apply.register
+def _(operation: CreateArtifact, database: SqliteDatabase) -> Artifact:
+    artifact = Artifact(
+        id=new_id(), name=operation.name, content_type=operation.content_type, created_at=operation.at
+    )
+    save(database, artifact)
+    return artifact
+
+
+@apply.register
+def _(operation: CompleteArtifact, database: SqliteDatabase) -> Artifact:
+    query = ArtifactRow.select(ArtifactRow.format, ArtifactRow.snapshot).where(ArtifactRow.id == operation.id)
+    found = query.tuples().first(database)
+    artifact = _decoding.decode(Artifact, operation.id, *found) if found else None
+    if artifact is None:
+        raise NotFound(f"there is no artifact {operation.id}", code="ARTIFACT_NOT_FOUND")
+    if artifact.sha256 is not None:
+        raise Conflict(
+            f"artifact {artifact.id} has its bytes already (sha256 {artifact.sha256}); create another",
+            code="ARTIFACT_COMPLETE",
+        )
+    complete: Artifact = replace(
+        artifact, sha256=operation.sha256, size=operation.size, uploaded_at=operation.at
+    )
+    save(database, complete)
+    return complete
+
+
+@apply.register
+def _(operation: SaveAnchor, database: SqliteDatabase) -> None:
+    anchor = operation.anchor
+    AnchorRow.replace(boot_id=anchor.boot_id, boot_ns=anchor.boot_ns, utc=anchor.utc.isoformat()).execute(
+        database
+    )
+
+
+@apply.register
+def _(operation: AdoptDomain, database: SqliteDatabase) -> int:
+    hostname = HostRow.label.concat("." + operation.domain)
+    kept = (HostRow.kind, HostRow.label, HostRow.app_id, HostRow.environment, HostRow.deployment_id)
+    rows = HostRow.select(hostname, *kept).distinct()
+    query = HostRow.insert_from(rows, (HostRow.hostname, *kept)).on_conflict_ignore()
+    return int(query.as_rowcount().execute(database))
+
+
+def _subdomain_taken(app: App, label: str) -> Conflict:
+    return Conflict(
+        f"app {app.name!r} in namespace {app.namespace!r} would be {label!r}, and that name is taken; "
+        "choose another name or namespace",
+        code="SUBDOMAIN_TAKEN",
+    )

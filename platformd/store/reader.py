@@ -1,0 +1,126 @@
+"""Rows by key and the few whole-table reads of recovery and routing, as SQL on query-only connections.
+
+Every thread that reads gets a connection of its own; `close` closes them all. A row that cannot be read is reported
+once and treated as absent.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from typing import Any, NamedTuple, TypeVar
+
+from platformd import clock
+from platformd.domain.deployment.state import Deployment
+from platformd.domain.snapshot import App, Artifact
+from platformd.domain.task import Task
+from platformd.store.codec import Decoding
+
+T = TypeVar("T", App, Artifact, Deployment, Task)
+
+_TABLES: dict[type, str] = {App: "apps", Artifact: "artifacts", Deployment: "deployments", Task: "tasks"}
+_BY_ID = {kind: f"SELECT id, format, snapshot FROM {table} WHERE id = ?" for kind, table in _TABLES.items()}
+
+_ROUTES = """
+SELECT h.hostname, h.kind, h.app_id, a.name, h.environment,
+       CASE h.kind WHEN 'preview' THEN h.deployment_id ELSE e.current_deployment END, e.current_version
+FROM hosts h JOIN apps a ON a.id = h.app_id
+LEFT JOIN environments e ON e.app_id = h.app_id AND e.slug = h.environment
+"""
+
+
+class Route(NamedTuple):
+    """Where a hostname leads. `kind` is "preview" or "environment"; an environment without a deployment has None, and
+    `current_version` tells whether it ever had one (then it answers 503, else 404)."""
+
+    hostname: str
+    kind: str
+    app_id: str
+    app_name: str
+    environment: str
+    deployment_id: str | None
+    current_version: int | None
+
+
+class Current(NamedTuple):
+    """Whom an environment's address leads to; both are None before its first deployment was ready."""
+
+    deployment_id: str | None
+    version: int | None
+
+
+class Reader:
+    """Reads of one database from any thread."""
+
+    def __init__(self, connect: Callable[[], sqlite3.Connection]) -> None:
+        self._connect = connect
+        self._local = threading.local()
+        self._lock = threading.Lock()
+        self._connections: list[sqlite3.Connection] = []
+        self._decode = Decoding().decode
+
+    def rows(self, sql: str, *values: object) -> list[Any]:
+        return self._connection().execute(sql, values).fetchall()
+
+    def row(self, sql: str, *values: object) -> Any:
+        return self._connection().execute(sql, values).fetchone()
+
+    def get(self, kind: type[T], id: str) -> T | None:
+        row = self._connection().execute(_BY_ID[kind], (id,)).fetchone()
+        return None if row is None else self._decode(kind, *row)
+
+    def all(self, kind: type[T], clause: str = "", *values: object) -> Iterator[T]:
+        """Every readable record of a kind whose row meets `clause` (SQL after the table's name)."""
+        sql = f"SELECT id, format, snapshot FROM {_TABLES[kind]} {clause}"
+        for row in self._connection().execute(sql, values).fetchall():
+            record = self._decode(kind, *row)
+            if record is not None:
+                yield record
+
+    def app_by_key(self, namespace: str, name: str) -> App | None:
+        return next(self.all(App, "WHERE namespace = ? AND name = ?", namespace, name), None)
+
+    def awake_deployments(self) -> list[str]:
+        """Ids of those that are neither asleep nor done."""
+        return [id for (id,) in self.rows("SELECT id FROM deployments WHERE awake = 1")]
+
+    def live_tasks(self) -> list[Task]:
+        return list(self.all(Task, "WHERE live = 1"))
+
+    def tasks_of(self, deployment_id: str, live_only: bool) -> list[Task]:
+        clause = "WHERE deployment_id = ? AND live = 1" if live_only else "WHERE deployment_id = ?"
+        return list(self.all(Task, f"{clause} ORDER BY created_at, id", deployment_id))
+
+    def current(self, app_id: str, environment: str) -> Current:
+        sql = "SELECT current_deployment, current_version FROM environments WHERE app_id = ? AND slug = ?"
+        row = self.row(sql, app_id, environment)
+        return Current(*row) if row else Current(None, None)
+
+    def environments(self, app_id: str) -> list[str]:
+        sql = "SELECT slug FROM environments WHERE app_id = ? ORDER BY slug"
+        return [slug for (slug,) in self.rows(sql, app_id)]
+
+    def routes(self, app_id: str | None = None) -> Iterator[Route]:
+        """Every hostname, or those of one app."""
+        rows = self.rows(_ROUTES) if app_id is None else self.rows(f"{_ROUTES} WHERE h.app_id = ?", app_id)
+        return map(Route._make, rows)
+
+    def anchor(self, boot_id: str) -> clock.Anchor | None:
+        row = self.row("SELECT boot_ns, utc FROM anchors WHERE boot_id = ?", boot_id)
+        return clock.Anchor(boot_id, row[0], datetime.fromisoformat(row[1])) if row else None
+
+    def close(self) -> None:
+        with self._lock:
+            for connection in self._connections:
+                connection.close()
+            self._connections.clear()
+
+    def _connection(self) -> sqlite3.Connection:
+        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if connection is None:
+            connection = self._local.connection = self._connect()
+            with self._lock:
+                self._connections.append(connection)
+        return connection
