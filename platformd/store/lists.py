@@ -20,6 +20,7 @@ _COLUMNS: Mapping[str, Mapping[str, str]] = {
     "apps": {name: name for name in ("name", "namespace", "subdomain", "created_at", "updated_at")},
     "deployments": {
         **{name: name for name in ("created_at", "updated_at", "version", "status", "phase", "app_id")},
+        "environment": "environment",
         "environment_slug": "environment",
     },
     "tasks": {name: name for name in ("created_at", "updated_at", "state", "slot", "deployment_id")},
@@ -55,8 +56,13 @@ def page_of(reader: Reader, kind: type[T], page: Page, filters: Mapping[str, obj
     return list(reader.all(kind, clause, *given.values(), page.page_size, offset)), total
 
 
-def versions_below(reader: Reader, app_id: str, version: int | None, limit: int) -> list[Deployment]:
-    """An app's deployments, newest first, those below `version`."""
+def versions_below(
+    reader: Reader, app_id: str, version: int | None, limit: int
+) -> tuple[list[Deployment], int | None]:
+    """An app's deployments, newest first, at most `limit` of those below `version`; and the last version among them if
+    there are more."""
     below = _LARGEST_OFFSET if version is None else min(version, _LARGEST_OFFSET)
-    clause = "WHERE app_id = ? AND version < ? ORDER BY version DESC LIMIT ?"
-    return list(reader.all(Deployment, clause, app_id, below, limit))
+    where = "WHERE app_id = ? AND version < ? ORDER BY version DESC LIMIT ?"
+    versions = reader.rows(f"SELECT version FROM deployments {where}", app_id, below, limit + 1)
+    records = list(reader.all(Deployment, where, app_id, below, limit))
+    return records, versions[limit - 1][0] if len(versions) > limit else None
