@@ -1,0 +1,71 @@
+"""Apps: create, list, and get by id or by key."""
+
+from __future__ import annotations
+
+import asyncio
+
+from msgspec import UNSET, UnsetType
+
+from handlers import schemas
+from handlers.base import Handler
+from handlers.paging import page_of
+from platformd import clock
+from platformd.domain.notice import Notice
+from platformd.domain.operations import CreateApp
+from platformd.domain.snapshot import App
+from platformd.errors import NotFound
+
+DEFAULT_NAMESPACE = "default"
+
+
+class AppsHandler(Handler):
+    """`/apps`."""
+
+    def get(self) -> None:
+        query = self.query(schemas.AppsQuery)
+        namespace = None if isinstance(query.namespace, UnsetType) else query.namespace
+        self.answer(self.read(self.context.views.apps, page_of(query), namespace=namespace))
+
+    async def post(self) -> None:
+        self.no_query()
+        body = self.body(schemas.NewApp)
+        operation = CreateApp(
+            name=body.name,
+            namespace=DEFAULT_NAMESPACE if isinstance(body.namespace, UnsetType) else body.namespace,
+            description=None if isinstance(body.description, UnsetType) else body.description,
+            labels={} if body.labels is UNSET else body.labels,
+            domain=self.context.settings.domain,
+            at=clock.now(),
+        )
+        app = await self.durable(asyncio.wrap_future(self.context.commit(operation, _created)))
+        shown = self.read(self.context.views.render_app, app)
+        self.answer(shown, 201, location=f"/api/v1/apps/{app.id}")
+
+
+class AppHandler(Handler):
+    """`/apps/:id`."""
+
+    def get(self, app_id: str) -> None:
+        self.no_query()
+        self.answer(self.read(self.context.views.app, app_id))
+
+
+class AppByKeyHandler(Handler):
+    """`/apps/:namespace/:name`."""
+
+    def get(self, namespace: str, name: str) -> None:
+        self.no_query()
+        self.answer(self.read(self.context.views.app_by_key, namespace, name))
+
+
+class NoAppHandler(Handler):
+    """`/apps/:x` where x is no id: an app's name alone does not say which one."""
+
+    def get(self, text: str) -> None:
+        raise NotFound(
+            f"there is no app {text[:80]!r}; name it by its id or as namespace/name", code="APP_NOT_FOUND"
+        )
+
+
+def _created(app: App) -> list[Notice]:
+    return [Notice(kind="app", type="app.created", app_id=app.id, revision=app.revision)]

@@ -1,0 +1,199 @@
+"""Artifacts: announce, upload, look at, list."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from msgspec import UnsetType
+from tornado.web import HTTPError, stream_request_body
+
+from handlers import schemas
+from handlers.base import Handler
+from handlers.bodies import LINGER
+from handlers.paging import page_of
+from handlers.specs import invalid
+from platformd import clock
+from platformd.artifacts import Upload
+from platformd.domain.operations import CompleteArtifact, CreateArtifact
+from platformd.errors import Conflict, Fault, NoSpace, PlatformError, TooLarge
+
+T = TypeVar("T")
+
+DEFAULT_CONTENT_TYPE = "application/octet-stream"
+WRITTEN_AT_ONCE = 512 << 10
+STALLED_SECS = 60.0
+_SHA256 = re.compile(r"[0-9a-fA-F]{64}\Z")
+
+
+class ArtifactsHandler(Handler):
+    """`/artifacts`."""
+
+    def get(self) -> None:
+        query = self.query(schemas.ArtifactsQuery)
+        self.answer(self.read(self.context.views.artifacts, page_of(query)))
+
+    async def post(self) -> None:
+        self.no_query()
+        body = self.body(schemas.NewArtifact)
+        content_type = DEFAULT_CONTENT_TYPE if isinstance(body.content_type, UnsetType) else body.content_type
+        operation = CreateArtifact(name=body.name, content_type=content_type, at=clock.now())
+        artifact = await self.durable(asyncio.wrap_future(self.context.commit(operation)))
+        shown = self.read(self.context.views.render_artifact, artifact)
+        self.answer(shown, 201, location=f"/api/v1/artifacts/{artifact.id}")
+
+
+class ArtifactHandler(Handler):
+    """`/artifacts/:id`."""
+
+    def get(self, artifact_id: str) -> None:
+        self.no_query()
+        self.answer(self.read(self.context.views.artifact, artifact_id))
+
+
+@stream_request_body
+class UploadHandler(Handler):
+    """`/artifacts/:id/upload`: raw bytes to disk as they come, hashed and written on a thread, half a megabyte at a
+    time; the client waits meanwhile. Nothing is kept of an upload that breaks off or does not match."""
+
+    uploading: set[str]
+    _artifact_id: str | None = None
+    _upload: Upload | None = None
+    _refusal: Exception | None = None
+    _busy = False
+    _gone = False
+
+    def initialize(  # type: ignore[override]  # Tornado passes what the route says, by name
+        self, *, uploading: set[str], **shared: Any
+    ) -> None:
+        super().initialize(**shared)
+        self.uploading = uploading
+        self._pending = bytearray()
+        self._received = 0
+        self._last_chunk = 0.0
+
+    async def prepare(self) -> None:  # type: ignore[override]  # Tornado awaits it
+        try:
+            super().prepare()
+            self.no_query()
+            await self._begin(self.path_args[0])
+        except (PlatformError, HTTPError) as error:
+            length = self._announced_length()
+            if self.request.method != "POST" or length is None or length > LINGER:
+                raise
+            self._refusal = error  # told once the body is in, lest a reset overtake the answer
+
+    async def _begin(self, artifact_id: str) -> None:
+        artifact = self.read(self.context.views.artifact, artifact_id)
+        if artifact["sha256"] is not None:
+            raise Conflict(
+                f"artifact {artifact_id} has its bytes already; create another", code="ARTIFACT_COMPLETE"
+            )
+        if artifact_id in self.uploading:
+            raise Conflict(f"artifact {artifact_id} is being uploaded already", code="ARTIFACT_UPLOADING")
+        digest = self.request.headers.get("X-Content-SHA256")
+        if digest is not None and not _SHA256.match(digest):
+            raise invalid([Fault("/X-Content-SHA256", f"must be 64 hexadecimal digits, not {digest[:80]!r}")])
+        if self.request.headers.get("Content-Encoding", "identity") != "identity":
+            raise PlatformError(
+                "send the bytes without Content-Encoding", code="UNSUPPORTED_MEDIA_TYPE", status=415
+            )
+        if (self._announced_length() or 0) > self.context.longest_upload:
+            raise self._too_large()
+        self.uploading.add(artifact_id)
+        self._artifact_id = artifact_id
+        self._upload = await self._on_thread(self.context.artifacts.open)
+        self._last_chunk = clock.monotonic()
+        self._watch()
+
+    async def data_received(self, chunk: bytes) -> None:
+        if self._upload is None or self._refusal is not None:
+            return
+        self._last_chunk = clock.monotonic()
+        self._received += len(chunk)
+        if self._received > self.context.longest_upload:
+            self._fail_now(self._too_large())
+            return
+        self._pending += chunk
+        if len(self._pending) >= WRITTEN_AT_ONCE:
+            try:
+                await self._write_pending()
+            except PlatformError as error:
+                self._fail_now(error)
+
+    async def post(self, artifact_id: str) -> None:
+        if self._refusal is not None:
+            raise self._refusal
+        upload = self._upload
+        assert upload is not None
+        await self._write_pending()
+        digest = self.request.headers.get("X-Content-SHA256")
+        expected = digest.lower() if digest else None
+        sha256, size = await self._on_thread(upload.finish, self._announced_length(), expected)
+        self._upload = None
+        operation = CompleteArtifact(id=artifact_id, sha256=sha256, size=size, at=clock.now())
+        await self.durable(asyncio.wrap_future(self.context.commit(operation)))
+        self.answer({"size": size, "sha256": sha256})
+
+    def on_connection_close(self) -> None:
+        super().on_connection_close()
+        self._leave()
+
+    def on_finish(self) -> None:
+        self._leave()
+
+    async def _write_pending(self) -> None:
+        if self._pending and self._upload is not None:
+            written, self._pending = self._pending, bytearray()
+            await self._on_thread(self._upload.write, written)
+
+    async def _on_thread(self, work: Callable[..., T], *args: Any) -> T:
+        """Blocking work on the disk; an upload that ended meanwhile is taken back afterwards."""
+        self._busy = True
+        try:
+            return await self.durable(asyncio.get_running_loop().run_in_executor(None, work, *args))
+        except OSError as error:
+            raise NoSpace(f"the artifact cannot be stored: {error.strerror}") from error
+        finally:
+            self._busy = False
+            if self._gone:
+                self._leave()
+
+    def _leave(self) -> None:
+        self._gone = True
+        if self._busy:
+            return
+        upload, self._upload = self._upload, None
+        if upload is not None:
+            upload.abort()
+        if self._artifact_id is not None:
+            self.uploading.discard(self._artifact_id)
+            self._artifact_id = None
+
+    def _fail_now(self, error: PlatformError) -> None:
+        self._refusal = error
+        self.send_error(error.status, exc_info=(type(error), error, None))
+
+    def _watch(self) -> None:
+        """A client that stands still loses its connection, and with it the upload."""
+        if self._gone or self._finished:
+            return
+        if not self._busy and clock.monotonic() - self._last_chunk > STALLED_SECS:
+            connection: Any = self.request.connection
+            connection.stream.close()
+            return
+        asyncio.get_running_loop().call_later(STALLED_SECS / 2, self._watch)
+
+    def _announced_length(self) -> int | None:
+        """None for a chunked body, 0 for none at all."""
+        if "Transfer-Encoding" in self.request.headers:
+            return None
+        text = self.request.headers.get("Content-Length", "0")
+        return int(text) if text.isdecimal() and len(text) < 19 else None
+
+    def _too_large(self) -> TooLarge:
+        return TooLarge(
+            f"an artifact has at most {self.context.longest_upload} bytes here", code="ARTIFACT_TOO_LARGE"
+        )

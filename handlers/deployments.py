@@ -1,0 +1,186 @@
+"""Deployments: create, look at, scale, promote, cancel, wake, put to sleep."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import Any
+
+from msgspec import UnsetType
+
+from handlers import schemas
+from handlers.base import Handler
+from handlers.paging import page_of
+from handlers.specs import invalid, new_deployment, promoted, refuse_docker
+from handlers.volumes import VolumeRule
+from platformd import clock
+from platformd.domain import commands
+from platformd.domain.deployment.state import Deployment
+from platformd.domain.events import Created
+from platformd.domain.notice import Notice
+from platformd.domain.operations import CreateDeployment
+from platformd.domain.spec import DeploymentSpec, ProcessType, contradictions
+from platformd.errors import Fault, InvalidState, NotFound
+
+_PROMOTED = "Deployment created and scheduler notified"
+
+
+class DeploymentHandler(Handler):
+    """What the handlers of deployments share."""
+
+    async def create(self, app_id: str, environment: str, spec: DeploymentSpec) -> Deployment:
+        """The app's next version; durable, and its actor told."""
+        self._require_executable(spec)
+        operation = CreateDeployment(
+            app_id=app_id,
+            environment=environment,
+            spec=spec,
+            domain=self.context.settings.domain,
+            at=clock.now(),
+            steady=clock.steady(),
+        )
+        made = await self.durable(asyncio.wrap_future(self.context.commit(operation, _created)))
+        self.context.tell("deployment", made.id, Created())
+        return made
+
+    def show(self, deployment_id: str) -> dict[str, Any]:
+        return self.read(self.context.views.deployment, deployment_id)
+
+    def snapshot(self, deployment_id: str) -> Deployment:
+        found = self.read(self.context.deployment, deployment_id)
+        if found is None:
+            raise NotFound(f"there is no deployment {deployment_id}", code="DEPLOYMENT_NOT_FOUND")
+        return found
+
+    async def order(self, deployment_id: str, command: commands.DeploymentCommand, status: int = 200) -> None:
+        """Asks the deployment's actor and answers with what it made of it."""
+        self.show(deployment_id)  # one that does not exist has no actor
+        changed = await self.ask("deployment", deployment_id, command)
+        self.answer(self.read(self.context.views.render_deployment, changed), status)
+
+    def _require_executable(self, spec: DeploymentSpec) -> None:
+        """422 for bytes that no kernel starts; what is unknown or has no bytes yet the store refuses itself."""
+        if spec.process_type is not ProcessType.TISH or spec.artifact_id is None:
+            return
+        try:
+            artifact = self.read(self.context.views.artifact, spec.artifact_id)
+        except NotFound:
+            return
+        if artifact["sha256"] is not None and self.context.artifacts.kind(artifact["sha256"]) == "unknown":
+            fault = Fault(
+                "/artifact_id", "is no native executable: its bytes begin neither as ELF nor with #!"
+            )
+            raise invalid([fault])
+
+
+class DeploymentsOfAppHandler(DeploymentHandler):
+    """`/apps/:id/deployments`."""
+
+    def get(self, app_id: str) -> None:
+        query = self.query(schemas.CursorQuery)
+        token = None if isinstance(query.page_token, UnsetType) else query.page_token
+        page = self.read(
+            self.context.views.deployments_of_app, app_id, page_size=query.page_size, page_token=token
+        )
+        self.answer(page)
+
+    async def post(self, app_id: str) -> None:
+        self.no_query()
+        self.read(self.context.views.app, app_id)
+        settings = self.context.settings
+        rule = VolumeRule.of(settings.data_dir, settings.volume_root)
+        environment, spec = new_deployment(self.json_body(), rule)
+        made = await self.create(app_id, environment, spec)
+        self.answer(self.show(made.id), 201, location=f"/api/v1/deployments/{made.id}")
+
+
+class DeploymentsHandler(DeploymentHandler):
+    """`/deployments`."""
+
+    def get(self) -> None:
+        query = self.query(schemas.DeploymentsQuery)
+        app_id = None if isinstance(query.app_id, UnsetType) else query.app_id.lower()
+        self.answer(self.read(self.context.views.deployments, page_of(query), app_id=app_id))
+
+
+class OneDeploymentHandler(DeploymentHandler):
+    """`/deployments/:id`."""
+
+    async def get(self, deployment_id: str) -> None:
+        views = self.context.views
+        self.answer(await self.long_poll("deployment", deployment_id, views.deployment))
+
+    async def patch(self, deployment_id: str) -> None:
+        self.no_query()
+        deployment = self.snapshot(deployment_id)
+        replicas = self.body(schemas.DeploymentChange).spec.replicas
+        faults = contradictions(replace(deployment.spec, replicas=replicas))
+        if faults:
+            raise invalid([Fault("/spec/replicas", fault.message) for fault in faults])
+        await self.order(deployment_id, commands.Scale(replicas))
+
+
+class PromoteHandler(DeploymentHandler):
+    """`/deployments/:id/promote`."""
+
+    async def post(self, deployment_id: str) -> None:
+        self.no_query()
+        source = self.snapshot(deployment_id)
+        body = self.body(schemas.Promotion) if self.payload else schemas.Promotion()
+        if source.spec.artifact_id is None and source.spec.image is None:
+            raise InvalidState(
+                f"deployment {deployment_id} has nothing to promote yet: it waits for its build"
+            )
+        elsewhere = body.environment != source.identity.environment
+        spec = promoted(source.spec, elsewhere=elsewhere)
+        refuse_docker(spec)
+        made = await self.create(source.identity.app_id, body.environment, spec)
+        if spec.networking.port != source.spec.networking.port:
+            self.context.say(
+                made.id,
+                f"promoted from {source.identity.environment} without its fixed port "
+                f"{source.spec.networking.port}: the platform assigns one here",
+            )
+        answer = {"deployment_id": made.id, "message": _PROMOTED}
+        self.answer(answer, 201, location=f"/api/v1/deployments/{made.id}")
+
+
+class CancelHandler(DeploymentHandler):
+    """`/deployments/:id/cancel`."""
+
+    async def post(self, deployment_id: str) -> None:
+        self.no_query()
+        self.no_body()
+        await self.order(deployment_id, commands.Cancel())
+
+
+class WakeHandler(DeploymentHandler):
+    """`/deployments/:id/wake`."""
+
+    async def post(self, deployment_id: str) -> None:
+        self.no_query()
+        self.no_body()
+        await self.order(deployment_id, commands.Wake(), 202)
+
+
+class SleepHandler(DeploymentHandler):
+    """`/deployments/:id/sleep`."""
+
+    async def post(self, deployment_id: str) -> None:
+        self.no_query()
+        self.no_body()
+        await self.order(deployment_id, commands.Sleep(), 202)
+
+
+def _created(made: Deployment) -> list[Notice]:
+    identity = made.identity
+    return [
+        Notice(
+            kind="deployment",
+            type="deployment.created",
+            app_id=identity.app_id,
+            deployment_id=identity.id,
+            revision=made.revision,
+            data={"version": identity.version, "environment": identity.environment},
+        )
+    ]

@@ -1,0 +1,62 @@
+"""A stored log entry as the API shows it. Called by the log handlers and feeds; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+import msgspec
+
+from handlers.sse import Format
+from platformd.logstore import Entry
+from platformd.views import timestamp
+
+LARGEST_PAYLOAD = 256 << 10
+
+_encode = msgspec.json.Encoder().encode
+
+
+class EntryView(msgspec.Struct, omit_defaults=True):
+    """The contract's fields; `truncated` only where bytes were dropped."""
+
+    id: int
+    timestamp: str
+    deployment_id: str
+    task_id: str
+    stream: str
+    message: str
+    truncated: int | None = None
+
+
+def shown(entry: Entry) -> EntryView:
+    """`entry` with the contract's names."""
+    return EntryView(
+        entry.id,
+        timestamp(entry.timestamp),
+        entry.deployment_id,
+        entry.task_id,
+        entry.stream,
+        entry.message,
+        entry.truncated or None,
+    )
+
+
+def encoded(entries: Iterable[Entry]) -> list[tuple[int, bytes]]:
+    """(id, JSON) of each."""
+    return [(entry.id, _encode(shown(entry))) for entry in entries]
+
+
+def payloads(lines: Sequence[tuple[int, bytes]], format: Format, after: int = 0) -> Iterator[bytes]:
+    """What a stream carries for `lines` above the id `after`, in pieces of a bounded size."""
+    parts: list[bytes] = []
+    size = 0
+    for id, data in lines:
+        if id <= after:
+            continue
+        part = format.entry(id, data)
+        if parts and size + len(part) > LARGEST_PAYLOAD:
+            yield b"".join(parts)
+            parts, size = [], 0
+        parts.append(part)
+        size += len(part)
+    if parts:
+        yield b"".join(parts)

@@ -1,0 +1,110 @@
+"""Every path of the API and who serves it, and the application and server made of them.
+
+Called by the composition root once; the loop's thread.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tornado.httpserver import HTTPServer
+from tornado.httputil import HTTPServerRequest
+from tornado.web import Application, RequestHandler
+
+from handlers import apps, artifacts, deployments, download, logs, system, tasks
+from handlers.admission import Admission
+from handlers.base import Handler, NotFoundHandler, log_request
+from handlers.bodies import BodyCollector
+from handlers.context import Context
+from handlers.feeds import Feeds
+from handlers.sse import Streams
+
+ID = r"([0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12})"
+SEGMENT = r"([^/]+)"
+API = "/api/v1"
+
+ROUTES: tuple[tuple[str, type[Handler]], ...] = (
+    (r"/healthz", system.HealthHandler),
+    (r"/readyz", system.ReadyHandler),
+    (rf"{API}/version", system.VersionHandler),
+    (rf"{API}/deployments/{ID}", deployments.OneDeploymentHandler),
+    (rf"{API}/deployments/{ID}/promote", deployments.PromoteHandler),
+    (rf"{API}/deployments/{ID}/cancel", deployments.CancelHandler),
+    (rf"{API}/deployments/{ID}/wake", deployments.WakeHandler),
+    (rf"{API}/deployments/{ID}/sleep", deployments.SleepHandler),
+    (rf"{API}/deployments/{ID}/logs", logs.LogsHandler),
+    (rf"{API}/deployments/{ID}/logs/stream", logs.StreamHandler),
+    (rf"{API}/deployments/{ID}/tasks", tasks.TasksOfDeploymentHandler),
+    (rf"{API}/deployments", deployments.DeploymentsHandler),
+    (rf"{API}/apps/{ID}/deployments", deployments.DeploymentsOfAppHandler),
+    (rf"{API}/apps/{ID}", apps.AppHandler),
+    (rf"{API}/apps/(?!{ID[1:-1]}/){SEGMENT}/{SEGMENT}", apps.AppByKeyHandler),
+    (rf"{API}/apps/{SEGMENT}", apps.NoAppHandler),
+    (rf"{API}/apps", apps.AppsHandler),
+    (rf"{API}/tasks/{ID}", tasks.TaskHandler),
+    (rf"{API}/tasks/{ID}/stop", tasks.StopHandler),
+    (rf"{API}/tasks/{ID}/logs", logs.TaskLogsHandler),
+    (rf"{API}/tasks/{ID}/logs/stream", logs.TaskStreamHandler),
+    (rf"{API}/tasks", tasks.TasksHandler),
+    (rf"{API}/artifacts/{ID}", artifacts.ArtifactHandler),
+    (rf"{API}/artifacts/{ID}/upload", artifacts.UploadHandler),
+    (rf"{API}/artifacts/{ID}/download", download.DownloadHandler),
+    (rf"{API}/artifacts", artifacts.ArtifactsHandler),
+)
+
+_IDLE_SECS = 75.0
+_HEAD_READ = 1 << 20  # Tornado cuts the line beyond it without a word; below it we say 431
+_UNLIMITED = 1 << 62  # bodies are bounded by their handlers, which can say 413
+
+
+class Api(Application):
+    """The API. `close` ends the open streams, each with a last event."""
+
+    def __init__(self, context: Context) -> None:
+        settings = context.settings
+        admission = Admission(settings.host, settings.public_host, settings.cors_origin)
+        shared: dict[str, Any] = {"context": context, "admission": admission}
+        self.streams = Streams()
+        self.feeds = Feeds(context)
+        own: dict[type[Handler], dict[str, Any]] = {
+            artifacts.UploadHandler: {"uploading": set()},
+            logs.StreamHandler: {"feeds": self.feeds, "streams": self.streams},
+            logs.TaskStreamHandler: {"feeds": self.feeds, "streams": self.streams},
+        }
+        super().__init__(
+            [(path, handler, shared | own.get(handler, {})) for path, handler in ROUTES],
+            default_handler_class=NotFoundHandler,
+            default_handler_args=shared,
+            log_function=log_request,
+        )
+
+    def get_handler_delegate(
+        self,
+        request: HTTPServerRequest,
+        target_class: type[RequestHandler],
+        target_kwargs: dict[str, Any] | None = None,
+        path_args: list[bytes] | None = None,
+        path_kwargs: dict[str, bytes] | None = None,
+    ) -> Any:
+        inner = super().get_handler_delegate(request, target_class, target_kwargs, path_args, path_kwargs)
+        return inner if issubclass(target_class, artifacts.UploadHandler) else BodyCollector(request, inner)
+
+    async def close(self) -> None:
+        await self.streams.close()
+        await self.feeds.close()
+
+
+def make_app(context: Context) -> Api:
+    """The API on `context`."""
+    return Api(context)
+
+
+def make_server(app: Api) -> HTTPServer:
+    """A server for it that has no sockets yet: `add_sockets` those that listen."""
+    return HTTPServer(
+        app,
+        idle_connection_timeout=_IDLE_SECS,
+        max_header_size=_HEAD_READ,
+        max_body_size=_UNLIMITED,
+        chunk_size=64 << 10,
+    )

@@ -1,0 +1,367 @@
+"""What bodies and queries look like: the one description, which validation enforces and documents are made from.
+
+Fields left out are `UNSET`, so that one can tell "silent" from "said": defaults are `platformd.domain.spec`'s. A rule
+that a schema cannot say is a `check` in `Meta.extra`; `says` puts a pattern into words. Pure.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Annotated, Any, Literal
+
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from handlers import quantities
+from platformd import ids
+from platformd.domain.spec import ENV_NAME, parse_cpu, parse_memory
+
+TEN_YEARS = 315_360_000
+LONGEST_WAIT_SECS = 60
+LONGEST_ARGUMENT = 131_000  # Linux takes 128 KiB for one argument or variable
+RESERVED_NAMES = frozenset(
+    {
+        *(
+            "builds",
+            "by-subdomain",
+            "cancel",
+            "custom-domains",
+            "deploy",
+            "deployments",
+            "env",
+            "environments",
+        ),
+        *("registries", "release", "rollback", "source", "tasks", "trigger", "webhook-deliveries"),
+    }
+)
+
+
+def _not_yet(value: object) -> None:
+    if value is not None:
+        raise ValueError("is not supported yet; leave it out")
+
+
+def _only(*supported: object) -> Callable[[object], None]:
+    def check(value: object) -> None:
+        if value not in supported:
+            raise ValueError(f"{value!r} is not supported yet; use {supported[0]!r} or leave it out")
+
+    return check
+
+
+def _free_name(value: str) -> None:
+    if value.lower() in RESERVED_NAMES or ids.is_id(value):
+        raise ValueError(f"must not be {value!r}: that already means something in the API's paths")
+
+
+def cpu_text(value: str | float) -> str:
+    """A CPU quantity as `domain.spec` writes it."""
+    return f"{value:.9f}".rstrip("0").rstrip(".") if isinstance(value, float) else str(value)
+
+
+def _cpu(value: str | float) -> None:
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("must be a finite number")
+    parse_cpu(cpu_text(value))
+
+
+def _memory(value: str | int) -> None:
+    parse_memory(str(value))
+
+
+def _duration(low: float, high: float) -> Callable[[str | float], None]:
+    def check(value: str | float) -> None:
+        if not low <= quantities.seconds(value) <= high:
+            raise ValueError(f"must be from {low:g} s to {high:g} s, not {value!r}")
+
+    return check
+
+
+Later = Annotated[Any, Meta(extra={"check": _not_yet})]
+Id = Annotated[
+    str,
+    Meta(
+        pattern=r"^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$",
+        extra={"says": "a UUID"},
+    ),
+]
+Name = Annotated[
+    str,
+    Meta(
+        max_length=40,
+        min_length=1,
+        pattern=r"^[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?$",
+        extra={
+            "says": "letters, digits and hyphens, with a letter or digit at both ends",
+            "check": _free_name,
+        },
+    ),
+]
+Slug = Annotated[
+    str,
+    Meta(
+        max_length=32,
+        min_length=1,
+        pattern=r"^[a-z0-9-]+$",
+        extra={"says": "lower-case letters, digits and hyphens"},
+    ),
+]
+Path = Annotated[
+    str,
+    Meta(
+        max_length=1024, pattern=r"^/[!-~]*$", extra={"says": "a path that begins with / and has no spaces"}
+    ),
+]
+Argument = Annotated[str, Meta(max_length=LONGEST_ARGUMENT)]
+Quantity = Annotated[str, Meta(max_length=40, pattern=r"^[0-9.]+[A-Za-z]*$", extra={"says": "a quantity"})]
+Seconds = Annotated[float, Meta(ge=1, le=TEN_YEARS)]
+
+
+class Body(Struct, forbid_unknown_fields=True, kw_only=True):
+    """What every body and query has in common: nothing unknown is taken."""
+
+
+class Nothing(Body):
+    """The body of an action that takes none."""
+
+
+class NewApp(Body):
+    name: Name
+    namespace: Name | UnsetType = UNSET
+    description: Annotated[str, Meta(max_length=2000)] | UnsetType | None = UNSET
+    labels: (
+        Annotated[
+            dict[
+                Annotated[str, Meta(min_length=1, max_length=63)],
+                Annotated[str, Meta(max_length=256)],
+            ],
+            Meta(max_length=64),
+        ]
+        | UnsetType
+    ) = UNSET
+
+
+class NewArtifact(Body):
+    name: Annotated[
+        str,
+        Meta(
+            min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$", extra={"says": "text on one line"}
+        ),
+    ]
+    content_type: (
+        Annotated[
+            str,
+            Meta(
+                max_length=200,
+                pattern=r"^[A-Za-z0-9!#$&^_.+-]+/[A-Za-z0-9!#$&^_.+-]+(?:; ?[A-Za-z0-9_-]+=[A-Za-z0-9_.-]+)*$",
+                extra={"says": "a media type such as application/octet-stream"},
+            ),
+        ]
+        | UnsetType
+    ) = UNSET
+
+
+class ResourcesBody(Body):
+    cpu: Annotated[Quantity | int | float, Meta(extra={"check": _cpu})] | UnsetType = UNSET
+    memory: Annotated[Quantity | int, Meta(extra={"check": _memory})] | UnsetType = UNSET
+    cpu_policy: Literal["cap", "share"] | UnsetType = UNSET
+
+
+class HealthCheckBody(Body):
+    path: Path | UnsetType = UNSET
+    interval: (
+        Annotated[
+            Annotated[str, Meta(max_length=20)] | int | float, Meta(extra={"check": _duration(0.1, 3600)})
+        ]
+        | UnsetType
+    ) = UNSET
+    timeout: (
+        Annotated[
+            Annotated[str, Meta(max_length=20)] | int | float, Meta(extra={"check": _duration(0.01, 3600)})
+        ]
+        | UnsetType
+    ) = UNSET
+
+
+class NetworkingBody(Body):
+    port: Annotated[int, Meta(ge=1, le=65535)] | UnsetType | None = UNSET
+    protocol: Literal["http", "http+fd", "none"] | UnsetType = UNSET
+    health_path: Path | UnsetType | None = UNSET
+    health_check: HealthCheckBody | UnsetType | None = UNSET
+
+
+class VolumeBody(Body):
+    host_path: Path
+    container_path: Path
+
+
+class RestartBody(Body):
+    policy: Literal["always", "on-failure", "never"] | UnsetType = UNSET
+    max_attempts: Annotated[int, Meta(ge=0, le=1000)] | UnsetType = UNSET
+    window_secs: Annotated[float, Meta(ge=1, le=86_400)] | UnsetType = UNSET
+
+
+class WakeBody(Body):
+    timeout_secs: Annotated[float, Meta(ge=0.1, le=3600)] | UnsetType = UNSET
+    queue_limit: Annotated[int, Meta(ge=1, le=10_000)] | UnsetType = UNSET
+    concurrency: Annotated[int, Meta(ge=0, le=10_000, extra={"check": _only(0)})] | UnsetType = UNSET
+    replicas: Annotated[int, Meta(ge=1, le=100)] | UnsetType | None = UNSET
+
+
+class SleepBody(Body):
+    mode: Annotated[Literal["stop", "freeze", "auto"], Meta(extra={"check": _only("stop")})] | UnsetType = (
+        UNSET
+    )
+
+
+class StopBody(Body):
+    signal: (
+        Literal[
+            "SIGTERM", "SIGINT", "SIGQUIT", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGWINCH", "SIGABRT", "SIGKILL"
+        ]
+        | UnsetType
+    ) = UNSET
+    grace_secs: Annotated[float, Meta(ge=0, le=3600)] | UnsetType = UNSET
+    exclusive: bool | UnsetType = UNSET
+
+
+class SpecBody(Body):
+    """A specification as a client writes it."""
+
+    process_type: Literal["tish", "docker"] | UnsetType = UNSET
+    artifact_id: Id | UnsetType | None = UNSET
+    image: (
+        Annotated[
+            str, Meta(min_length=1, max_length=512, pattern=r"^[!-~]+$", extra={"says": "an image's name"})
+        ]
+        | UnsetType
+        | None
+    ) = UNSET
+    replicas: Annotated[int, Meta(ge=0, le=100)] | UnsetType = UNSET
+    resources: ResourcesBody | UnsetType = UNSET
+    networking: NetworkingBody | UnsetType = UNSET
+    env: (
+        Annotated[
+            dict[
+                Annotated[
+                    str,
+                    Meta(
+                        max_length=256,
+                        pattern=ENV_NAME,
+                        extra={"says": "a name of letters, digits and _ that begins with no digit"},
+                    ),
+                ],
+                Argument,
+            ],
+            Meta(max_length=1000),
+        ]
+        | UnsetType
+    ) = UNSET
+    cold_start_enabled: bool | UnsetType = UNSET
+    idle_timeout_secs: Seconds | UnsetType = UNSET
+    max_runtime_secs: Seconds | UnsetType | None = UNSET
+    volumes: Annotated[list[VolumeBody], Meta(max_length=64)] | UnsetType = UNSET
+    command: Annotated[list[Argument], Meta(min_length=1, max_length=1000)] | UnsetType | None = UNSET
+    args: Annotated[list[Argument], Meta(max_length=1000)] | UnsetType = UNSET
+    user: Later | UnsetType = UNSET
+    restart: RestartBody | UnsetType = UNSET
+    wake: WakeBody | UnsetType = UNSET
+    sleep: SleepBody | UnsetType = UNSET
+    autoscale: Later | UnsetType = UNSET
+    stop: StopBody | UnsetType = UNSET
+    no_wake: Later | UnsetType = UNSET
+    keep_awake: Later | UnsetType = UNSET
+    progress_deadline_secs: Annotated[float, Meta(ge=1, le=86_400)] | UnsetType = UNSET
+
+
+class NewDeployment(SpecBody):
+    environment: Slug | UnsetType = UNSET
+
+
+class SpecChange(Body):
+    replicas: Annotated[int, Meta(ge=0, le=100)]
+    resources: Later | UnsetType = UNSET
+    image: Later | UnsetType = UNSET
+    process_type: Later | UnsetType = UNSET
+    volumes: Later | UnsetType = UNSET
+
+
+class DeploymentChange(Body):
+    spec: SpecChange
+
+
+class Promotion(Body):
+    strategy: (
+        Annotated[Literal["instant", "rebuild"], Meta(extra={"check": _only("instant")})] | UnsetType
+    ) = UNSET
+    environment: Slug = "production"
+
+
+# ---- queries ----------------------------------------------------------------------------------------------
+
+
+class NoQuery(Body):
+    """The query of a path that takes none."""
+
+
+class PageQuery(Body):
+    page: Annotated[int, Meta(ge=1, le=1_000_000_000)] = 1
+    page_size: Annotated[int, Meta(ge=1, le=100)] = 20
+    sort_order: Literal["asc", "desc"] | UnsetType = UNSET
+
+
+class AppsQuery(PageQuery):
+    namespace: Annotated[str, Meta(max_length=40)] | UnsetType = UNSET
+    sort_by: Literal["name", "namespace", "subdomain", "created_at", "updated_at"] = "created_at"
+
+
+class ArtifactsQuery(PageQuery):
+    sort_by: Literal["name", "size", "created_at"] = "created_at"
+
+
+class DeploymentsQuery(PageQuery):
+    app_id: Id | UnsetType = UNSET
+    sort_by: Literal["created_at", "updated_at", "version", "status", "environment"] = "created_at"
+
+
+class TasksOfDeploymentQuery(PageQuery):
+    state: Literal["pending", "starting", "running", "stopping", "stopped", "failed"] | UnsetType = UNSET
+    sort_by: Literal["created_at", "updated_at", "state"] = "created_at"
+
+
+class TasksQuery(TasksOfDeploymentQuery):
+    deployment_id: Id | UnsetType = UNSET
+
+
+class CursorQuery(Body):
+    page_size: Annotated[int, Meta(ge=1, le=100)] = 20
+    page_token: Annotated[int, Meta(ge=1, le=1 << 53)] | UnsetType = UNSET
+
+
+class WaitQuery(Body):
+    wait: (
+        Annotated[str, Meta(max_length=20, extra={"check": _duration(0, LONGEST_WAIT_SECS)})] | UnsetType
+    ) = UNSET
+    revision: Annotated[int, Meta(ge=0, le=1 << 53)] | UnsetType = UNSET
+
+
+class TaskLogsQuery(Body):
+    after: Annotated[int, Meta(ge=0, le=1 << 53)] | UnsetType = UNSET
+    limit: Annotated[int, Meta(ge=1, le=1000)] = 1000
+    tail: Annotated[int, Meta(ge=0, le=1000)] | UnsetType = UNSET
+    since: Annotated[str, Meta(max_length=40)] | UnsetType = UNSET
+    until: Annotated[str, Meta(max_length=40)] | UnsetType = UNSET
+    stream: Literal["stdout", "stderr", "system"] | UnsetType = UNSET
+
+
+class LogsQuery(TaskLogsQuery):
+    task_id: Id | UnsetType = UNSET
+
+
+class TaskStreamQuery(Body):
+    after: Annotated[int, Meta(ge=0, le=1 << 53)] | UnsetType = UNSET
+    tail: Annotated[int, Meta(ge=0, le=1000)] = 100
+
+
+class StreamQuery(TaskStreamQuery):
+    task_id: Id | UnsetType = UNSET

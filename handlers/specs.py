@@ -1,0 +1,183 @@
+"""From a decoded body to the domain's specification, or every fault at once. Called by `handlers.deployments`; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import msgspec
+from msgspec import UNSET
+
+from handlers import quantities, schemas
+from handlers.validation import BAD, survey
+from handlers.volumes import VolumeRule
+from platformd.domain.spec import (
+    CpuPolicy,
+    DeploymentSpec,
+    Networking,
+    ProcessType,
+    Protocol,
+    Resources,
+    Restart,
+    RestartPolicyKind,
+    SleepMode,
+    StopPolicy,
+    Volume,
+    WakePolicy,
+    contradictions,
+)
+from platformd.errors import Fault, Invalid, Unsupported
+
+DEFAULT_ENVIRONMENT = "development"
+# Contradictions are looked for among these; with a fault in one of them they would be found in a default.
+_JUDGED_TOGETHER = ("/process_type", "/artifact_id", "/image", "/replicas", "/networking", "/volumes")
+
+
+def new_deployment(value: object, rule: VolumeRule) -> tuple[str, DeploymentSpec]:
+    """(environment, specification) of the body of a create. Raises Invalid with all faults, or Unsupported."""
+    cleaned, faults = survey(schemas.NewDeployment, value)
+    if cleaned is BAD:
+        raise invalid(faults)
+    body = msgspec.convert(cleaned, schemas.NewDeployment)
+    faults += _volume_faults(body, rule)
+    faults += _health_faults(body)
+    spec = specification(body)
+    if not any(fault.pointer.startswith(_JUDGED_TOGETHER) for fault in faults):
+        faults += contradictions(spec)
+    if faults:
+        raise invalid(faults)
+    refuse_docker(spec)
+    return body.environment if body.environment is not UNSET else DEFAULT_ENVIRONMENT, spec
+
+
+def invalid(faults: Sequence[Fault]) -> Invalid:
+    """The error that lists `faults`."""
+    first = f"{faults[0].pointer or 'the body'} {faults[0].message}"
+    return Invalid(first if len(faults) == 1 else f"{first}; and {len(faults) - 1} more", faults=faults)
+
+
+def refuse_docker(spec: DeploymentSpec) -> None:
+    """Containers come later; say so by name."""
+    if spec.process_type is ProcessType.DOCKER:
+        raise Unsupported(
+            'process_type "docker" is not supported yet; deploy a native executable with "tish"',
+            code="DOCKER_UNSUPPORTED",
+            faults=[Fault("/process_type", '"docker" is not supported yet')],
+        )
+
+
+def promoted(spec: DeploymentSpec, *, elsewhere: bool) -> DeploymentSpec:
+    """What a promotion of `spec` runs: the same, but a fixed native port stays with its own environment."""
+    if elsewhere and spec.process_type is ProcessType.TISH and spec.networking.port is not None:
+        return replace(spec, networking=replace(spec.networking, port=None))
+    return spec
+
+
+def specification(body: schemas.SpecBody) -> DeploymentSpec:
+    """The domain's form of a valid body; where it is silent the domain's defaults hold."""
+    return DeploymentSpec(
+        **_said(
+            process_type=_mapped(body.process_type, ProcessType),
+            artifact_id=_mapped(body.artifact_id, str.lower),
+            image=body.image,
+            replicas=body.replicas,
+            resources=_mapped(body.resources, _resources),
+            networking=_mapped(body.networking, _networking),
+            env=body.env,
+            cold_start_enabled=body.cold_start_enabled,
+            idle_timeout_secs=body.idle_timeout_secs,
+            max_runtime_secs=body.max_runtime_secs,
+            volumes=_mapped(body.volumes, _volumes),
+            command=_mapped(body.command, tuple),
+            args=_mapped(body.args, tuple),
+            restart=_mapped(body.restart, _restart),
+            wake=_mapped(body.wake, _wake),
+            sleep_mode=_mapped(body.sleep, _sleep_mode),
+            stop=_mapped(body.stop, _stop),
+            progress_deadline_secs=body.progress_deadline_secs,
+        )
+    )
+
+
+def _said(**values: Any) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not UNSET}
+
+
+def _mapped(value: Any, convert: Any) -> Any:
+    return value if value is UNSET or value is None else convert(value)
+
+
+def _resources(body: schemas.ResourcesBody) -> Resources:
+    # A CPU that somebody states is a cap; the default only weighs under contention.
+    stated = UNSET if body.cpu is UNSET else CpuPolicy.CAP
+    policy = stated if body.cpu_policy is UNSET else CpuPolicy(body.cpu_policy)
+    return Resources(
+        **_said(cpu=_mapped(body.cpu, schemas.cpu_text), memory=_mapped(body.memory, str), cpu_policy=policy)
+    )
+
+
+def _networking(body: schemas.NetworkingBody) -> Networking:
+    health = body.health_check or schemas.HealthCheckBody()
+    path = health.path if body.health_path in (UNSET, None) else body.health_path
+    return Networking(
+        **_said(
+            port=body.port,
+            protocol=_mapped(body.protocol, Protocol),
+            health_path=path,
+            health_interval_secs=_mapped(health.interval, quantities.seconds),
+            health_timeout_secs=_mapped(health.timeout, quantities.seconds),
+        )
+    )
+
+
+def _volumes(body: list[schemas.VolumeBody]) -> tuple[Volume, ...]:
+    return tuple(Volume(host_path=item.host_path, container_path=item.container_path) for item in body)
+
+
+def _restart(body: schemas.RestartBody) -> Restart:
+    return Restart(
+        **_said(
+            policy=_mapped(body.policy, RestartPolicyKind),
+            max_attempts=body.max_attempts,
+            window_secs=body.window_secs,
+        )
+    )
+
+
+def _wake(body: schemas.WakeBody) -> WakePolicy:
+    return WakePolicy(
+        **_said(
+            timeout_secs=body.timeout_secs,
+            queue_limit=body.queue_limit,
+            concurrency=body.concurrency,
+            replicas=body.replicas,
+        )
+    )
+
+
+def _sleep_mode(body: schemas.SleepBody) -> SleepMode:
+    return SleepMode.STOP if body.mode is UNSET else SleepMode(body.mode)
+
+
+def _stop(body: schemas.StopBody) -> StopPolicy:
+    return StopPolicy(**_said(signal=body.signal, grace_secs=body.grace_secs, exclusive=body.exclusive))
+
+
+def _volume_faults(body: schemas.SpecBody, rule: VolumeRule) -> list[Fault]:
+    volumes = [] if body.volumes is UNSET else body.volumes
+    refusals = ((index, rule.refusal(volume.host_path)) for index, volume in enumerate(volumes))
+    return [Fault(f"/volumes/{index}/host_path", refusal) for index, refusal in refusals if refusal]
+
+
+def _health_faults(body: schemas.SpecBody) -> list[Fault]:
+    if body.networking is UNSET or not body.networking.health_check:
+        return []
+    short, long = body.networking.health_path, body.networking.health_check.path
+    if UNSET in (short, long) or short is None or short == long:
+        return []
+    return [
+        Fault(
+            "/networking/health_path", f"is short for health_check.path, yet they differ: {short!r}, {long!r}"
+        )
+    ]

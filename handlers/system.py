@@ -1,0 +1,40 @@
+"""How the service itself is: healthz, readyz, version. Always public."""
+
+from __future__ import annotations
+
+from handlers.base import Handler
+from platformd.errors import Unavailable
+
+
+class HealthHandler(Handler):
+    """`/healthz`: the loop turns."""
+
+    def get(self) -> None:
+        self.no_query()
+        self.answer({"status": "ok"})
+
+
+class ReadyHandler(Handler):
+    """`/readyz`: 200 once requests can be served, degraded or not; 503 with what is missing before."""
+
+    def get(self) -> None:
+        self.no_query()
+        state = self.context.ready()
+        if state["ready"]:
+            self.answer(state)
+            return
+        checks = state.get("checks", {})
+        bad = [
+            f"{name}: {check.get('detail') or check['status']}"
+            for name, check in checks.items()
+            if check["status"] == "unready"
+        ]
+        raise Unavailable("not ready; " + ("; ".join(bad) or "starting"), code="NOT_READY", retry_after=1)
+
+
+class VersionHandler(Handler):
+    """`/api/v1/version`."""
+
+    def get(self) -> None:
+        self.no_query()
+        self.answer({"version": self.context.version, "api": "v1"})
