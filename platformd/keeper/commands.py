@@ -10,6 +10,7 @@ import os
 import traceback
 
 from . import segments, upgrade, wire
+from .starter import proper_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from .connection import Connection
-    from .process import Keeper
+    from .core import Keeper
 
     Message = dict[str, Any]
 
@@ -95,8 +96,6 @@ class Commands:
         request.reply({"op": "synced"})
 
     def launch(self, request: Request) -> None:
-        from .process import exited
-
         keeper, name = self.keeper, request.message.get("task")
         task = keeper.tasks.get(name) if isinstance(name, str) else None
         try:
@@ -112,7 +111,7 @@ class Commands:
         answer = {"task": task.task, "pid": task.pid, "start_time": task.start_time, "boot_ns": task.boot_ns}
         request.reply({"op": "launched", **answer})
         if known and task.exit is not None:
-            request.reply(exited(task))
+            request.reply(task.exited())
 
     def _launch_failed(self, request: Request, task: object, code: str, message: str) -> None:
         failure = {"op": "launch_failed", "task": task, "code": code, "message": message}
@@ -126,8 +125,6 @@ class Commands:
             self.keeper.forget(task)
 
     def log(self, request: Request) -> None:
-        from .starter import proper_name
-
         stream = segments.STREAMS.index(request.message["stream"])
         lines = [line.encode("utf-8", "surrogateescape") for line in request.message["lines"]]
         journals = self.keeper.journals

@@ -14,7 +14,7 @@ from . import wire
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from typing import Any
 
     from .timers import Timers
@@ -60,6 +60,10 @@ class Connection:
         self.pid = wire.peer(sock)[0]
         self.queue: deque[tuple[bytes, list[int]]] = deque()
 
+    @property
+    def alive(self) -> bool:
+        return self.sock.fileno() >= 0
+
     def send(self, message: Message, fds: Sequence[int] = ()) -> bool:
         """Send or queue; False when the peer has gone or reads nothing any more."""
         packet, _, carrier = wire.pack(message)
@@ -93,11 +97,10 @@ class Door:
         epoll: select.epoll,
         timers: Timers,
         listener: socket.socket,
-        on_message: Callable[[Connection, Message, list[int]], None],
         on_lost: Callable[[], None],
     ) -> None:
         self.epoll, self.timers, self.listener = epoll, timers, listener
-        self.on_message, self.on_lost = on_message, on_lost
+        self.on_lost = on_lost
         self.serve: Connection | None = None
         self.peers: dict[int, Connection] = {}
         epoll.register(listener.fileno(), select.EPOLLIN)
@@ -126,19 +129,20 @@ class Door:
         self.peers[peer.sock.fileno()] = peer
         self._watch(peer, register=True)
 
-    def handle(self, fd: int, events: int) -> None:
-        """A peer's socket is ready."""
+    def receive(self, fd: int, events: int) -> Iterator[tuple[Connection, Message, list[int]]]:
+        """A peer's socket is ready: send what waits, and give what came, message by message."""
         peer = self.peers.get(fd)
         if peer is None:
             return
         if events & select.EPOLLOUT and not peer.flush():
             self.drop(peer)
-        elif events & ~select.EPOLLOUT:
-            self._receive(peer)
-        if fd in self.peers:
+            return
+        if events & ~select.EPOLLOUT:
+            yield from self._messages(peer)
+        if peer.alive:
             self._watch(peer)
 
-    def _receive(self, peer: Connection) -> None:
+    def _messages(self, peer: Connection) -> Iterator[tuple[Connection, Message, list[int]]]:
         for _ in range(BATCH):
             try:
                 got = wire.receive(peer.sock)
@@ -149,8 +153,8 @@ class Door:
             if got is None:
                 self.drop(peer)
                 return
-            self.on_message(peer, *got)
-            if peer.sock.fileno() < 0:
+            yield peer, *got
+            if not peer.alive:
                 return
 
     def welcome(self, peer: Connection) -> None:
@@ -160,7 +164,7 @@ class Door:
             self.drop(older)
 
     def send(self, peer: Connection, message: Message, fds: Sequence[int] = ()) -> None:
-        if peer.sock.fileno() < 0:
+        if not peer.alive:
             return
         if not peer.send(message, fds):
             self.drop(peer)

@@ -12,112 +12,65 @@ import select
 import signal
 import time
 import traceback
-from collections import deque
 
-from . import adopt, connection, folders, linux, upgrade, wire
+from . import upgrade, wire
 from .commands import Commands
-from .connection import Door
-from .exits import Exits
-from .gateway import Gateway
-from .journal import IDLE_SECONDS, Journals
-from .launch import Spawner
-from .output import Outputs
-from .starter import Starter
-from .timers import Timers
+from .core import Keeper
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from .tasks import Task
-
 BEHIND_A_TURN = 4
 _LOCK = "run/keeper.pid"
 
 
-class Keeper:
-    """Everything the process holds, and the loop."""
+class Loop:
+    """Turns events into calls on the keeper's parts."""
 
-    def __init__(self, lock: int, grace: float, state: dict[str, Any] | None) -> None:
-        self.lock, self.grace = lock, grace
-        self.version = wire.source_version(os.path.dirname(os.path.abspath(__file__)))
-        self.epoll = select.epoll()
-        self.timers = Timers()
-        self.behind: deque[Callable[[], None]] = deque()
-        self.tasks: dict[str, Task] = {}
-        self.leaving = self.done = False
-        self._losses = 0
-        self.outputs = Outputs(self.timers.after)
-        self.journals = Journals(self._tell_lines, self.timers.after)
-        self.exits = Exits(self.epoll, self.timers, self._ended)
-        old = state or {}
-        self.spawner = Spawner(old.get("oom"), old.get("nofile"))
-        self.starter = Starter(self.spawner, self.journals, self.behind, self.know)
-        self.commands = Commands(self)
-        self.gateway = Gateway(self.timers, self.starter.gateway, self._tell)
-        listener = connection.bind() if state is None else connection.reopen(state["listener"])
-        self.door = Door(self.epoll, self.timers, listener, self.commands.handle, self.serve_lost)
-        self.wakeup = self._catch_signals()
-        self.epoll.register(self.outputs.epoll.fileno(), select.EPOLLIN)
-        linux.become_subreaper()
+    def __init__(self, keeper: Keeper) -> None:
+        self.keeper = keeper
+        self.commands = Commands(keeper)
+        self.epoll = keeper.epoll
+        self.bulk = keeper.outputs.epoll.fileno()
+        self.wakeup = _catch_signals()
+        self.children = True
+        for fd in (self.bulk, self.wakeup):
+            self.epoll.register(fd, select.EPOLLIN)
 
-    def begin(self, state: dict[str, Any] | None) -> None:
-        """Take up what there is: the state of the program before, or what a killed keeper left."""
-        if state is not None:
-            upgrade.restore(self, state)
-            self._tell({"op": "upgraded", "v": wire.VERSION, "version": self.version})
-        else:
-            folders.prepare()
-            for task in adopt.adopt(self.journals, self.starter.boot_id):
-                self.know(task)
-                if task.is_gateway and task.exit is None:
-                    self.gateway.adopt(task)
-            self.gateway.recover_sockets()
-        if self.door.serve is None:
-            self.serve_lost()
-        self.behind.append(self.starter.top_up)
-        self._sweep()
-
-    def know(self, task: Task) -> None:
-        """Read its output and wait for its end."""
-        self.tasks[task.task] = task
-        for reader in task.readers:
-            self.outputs.add(reader)
-        if task.exit is None:
-            self.exits.watch(task)
-        elif not task.saved:
-            self.exits.unsaved[task.task] = task
-            self.exits.save_again()
-
-    def loop(self) -> None:
+    def run(self) -> None:
         """Until there is nothing left to keep."""
-        children = True
-        while not self.done:
-            busy = self.behind or children
+        keeper, behind = self.keeper, self.keeper.behind
+        while not keeper.done:
+            wait = 0 if behind or self.children else keeper.timers.wait()
             bulk = False
-            for fd, events in self.epoll.poll(0 if busy else self.timers.wait(), 64):
-                if fd == self.wakeup:
-                    children = self._drain_wakeup() or children
-                elif fd == self.outputs.epoll.fileno():
+            for fd, events in self.epoll.poll(wait, 64):
+                if fd == self.bulk:
                     bulk = True
                 else:
                     self._fenced(self._dispatch, fd, events)
-            self._fenced(self.timers.run)
+            self._fenced(keeper.timers.run)
             if bulk:
-                self._fenced(self.outputs.pump)
-            if children:
-                children = bool(self._fenced(self.exits.collect))
-            for _ in range(min(BEHIND_A_TURN, len(self.behind))):
-                self._fenced(self.behind.popleft())
+                self._fenced(keeper.outputs.pump)
+            if self.children:
+                self.children = bool(self._fenced(keeper.exits.collect))
+            for _ in range(min(BEHIND_A_TURN, len(behind))):
+                self._fenced(behind.popleft())
+        while behind:
+            self._fenced(behind.popleft())
 
     def _dispatch(self, fd: int, events: int) -> None:
-        if fd == self.door.listener.fileno():
-            self.door.admit()
-        elif fd in self.exits.adopted:
-            self.exits.adopted_ended(fd)
+        keeper = self.keeper
+        if fd == self.wakeup:
+            self._signalled()
+        elif fd == keeper.door.listener.fileno():
+            keeper.door.admit()
+        elif fd in keeper.exits.adopted:
+            keeper.exits.adopted_ended(fd)
         else:
-            self.door.handle(fd, events)
+            for message in keeper.door.receive(fd, events):
+                self.commands.handle(*message)
 
     def _fenced(self, call: Callable[..., Any], *arguments: Any) -> Any:
         try:
@@ -126,104 +79,22 @@ class Keeper:
             report(traceback.format_exc())
             return None
 
-    # -- serve comes and goes
-
-    def serve_lost(self) -> None:
-        """No goodbye: hold everything for a while, another serve may come."""
-        self._losses += 1
-        number = self._losses
-        self.timers.after(self.grace, lambda: self._orphaned(number))
-
-    def serve_came(self) -> None:
-        self._losses += 1
-        self.leaving = False
-
-    def _orphaned(self, number: int) -> None:
-        if number == self._losses:
-            self.let_go()
-
-    def let_go(self) -> None:
-        """Serve does not come back: no more new connections, and away once nothing lives."""
-        self.leaving = True
-        self.gateway.drop_sockets()
-        self.gateway.stop()
-        self._leave_if_idle()
-
-    def _leave_if_idle(self) -> None:
-        if not self.leaving or self.door.serve is not None:
-            return
-        alive = any(task.exit is None for task in self.tasks.values())
-        self.done = not alive and not self.exits.unsaved
-        if not self.done and not alive:
-            self.timers.after(1.0, self._leave_if_idle)
-
-    def _ended(self, task: Task) -> None:
-        if task.is_gateway:
-            self.gateway.ended(task)
-            self.forget(task)
-        else:
-            self._tell(exited(task))
-        self._leave_if_idle()
-
-    def forget(self, task: Task) -> None:
-        """Nothing of it is needed any more but its stored output."""
-        del self.tasks[task.task]
-        self.exits.unsaved.pop(task.task, None)
-        for reader in task.readers:
-            self.outputs.close(reader)
-        task.close()
-        if not task.is_gateway:
-            self.journals.drop(task.task)
-        self.starter.forget(task)
-
-    def _tell(self, message: dict[str, Any]) -> None:
-        self.door.tell(message)
-
-    def _tell_lines(self, news: dict[str, int]) -> None:
-        self._tell({"op": "lines", "deployments": news})
-
-    # -- the process itself
-
-    def _sweep(self) -> None:
-        busy = {reader.journal for reader in self.outputs.readers.values()}
-        self.journals.close_idle(busy)
-        self.timers.after(IDLE_SECONDS, self._sweep)
-
-    def _catch_signals(self) -> int:
-        receiver, sender = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        signal.set_wakeup_fd(sender, warn_on_full_buffer=False)
-        signal.signal(signal.SIGCHLD, lambda *_: None)
-        signal.signal(signal.SIGTERM, lambda *_: self.let_go())
-        for number in (signal.SIGINT, signal.SIGHUP):
-            signal.signal(number, signal.SIG_IGN)
-        self.epoll.register(receiver, select.EPOLLIN)
-        return receiver
-
-    def _drain_wakeup(self) -> bool:
-        """True when a child may have ended."""
-        try:
-            return signal.SIGCHLD in os.read(self.wakeup, 4096)
-        except BlockingIOError:
-            return False
-
-    def close(self) -> None:
-        """Leave nothing behind but stored output and exit records."""
-        self.door.close()
-        self.starter.spares.clear()
-        while self.behind:
-            self._fenced(self.behind.popleft())
-        os.ftruncate(self.lock, 0)
+    def _signalled(self) -> None:
+        numbers = os.read(self.wakeup, 4096)
+        self.children = self.children or signal.SIGCHLD in numbers
+        if signal.SIGTERM in numbers:
+            self.keeper.terminated()
 
 
-def exited(task: Task) -> dict[str, Any]:
-    """What serve is told of an end."""
-    return {
-        "op": "exited",
-        "task": task.task,
-        "deployment": task.deployment,
-        "pid": task.pid,
-        **(task.exit or {}),
-    }
+def _catch_signals() -> int:
+    """The descriptor that brings the numbers of signals as bytes."""
+    receiver, sender = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    signal.set_wakeup_fd(sender, warn_on_full_buffer=False)
+    for number in (signal.SIGCHLD, signal.SIGTERM):
+        signal.signal(number, lambda *_: None)
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    return receiver
 
 
 def report(text: str) -> None:
@@ -242,7 +113,13 @@ def run(ready: int, grace: float, resume: int) -> int:
         return 1
     try:
         keeper = Keeper(lock, grace, state)
-        keeper.begin(state)
+        if state is None:
+            keeper.begin()
+        else:
+            upgrade.restore(keeper, state)
+            keeper.tell({"op": "upgraded", "v": wire.VERSION, "version": keeper.version})
+        keeper.settle()
+        loop = Loop(keeper)
     except BaseException as error:
         if ready >= 0:
             os.write(ready, f"the keeper cannot start in {os.getcwd()}: {error}\n".encode())
@@ -250,7 +127,7 @@ def run(ready: int, grace: float, resume: int) -> int:
     if ready >= 0:
         os.write(ready, b"ok")
         os.close(ready)
-    keeper.loop()
+    loop.run()
     keeper.close()
     return 0
 

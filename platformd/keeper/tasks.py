@@ -58,6 +58,11 @@ class Task:
         """What names it, as in its launch record."""
         return {name: getattr(self, name) for name in _NAMED}
 
+    def exited(self) -> dict[str, Any]:
+        """What serve is told of its end."""
+        ids = {"task": self.task, "deployment": self.deployment, "pid": self.pid}
+        return {"op": "exited", **ids, **(self.exit or {})}
+
     def save_launch(self, boot_id: str) -> None:
         write_json(f"run/{self.task}/launch.json", {**self.record(), "boot_id": boot_id}, sync=False)
 

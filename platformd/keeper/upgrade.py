@@ -18,7 +18,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from .process import Keeper
+    from .core import Keeper
 
 FORMAT = 1
 

@@ -1,0 +1,150 @@
+"""What the keeper holds: its parts put together, and what becomes of them when serve comes and goes.
+
+Made and driven by `process`, asked by `commands` and `upgrade`. One thread.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+from collections import deque
+
+from . import adopt, connection, folders, linux, wire
+from .connection import Door
+from .exits import Exits
+from .gateway import Gateway
+from .journal import IDLE_SECONDS, Journals
+from .launch import Spawner
+from .output import Outputs
+from .starter import Starter
+from .timers import Timers
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from .tasks import Task
+
+
+class Keeper:
+    """The parts, and what connects them."""
+
+    def __init__(self, lock: int, grace: float, state: dict[str, Any] | None) -> None:
+        self.lock, self.grace = lock, grace
+        self.version = wire.source_version(os.path.dirname(os.path.abspath(__file__)))
+        self.epoll = select.epoll()
+        self.timers = Timers()
+        self.behind: deque[Callable[[], None]] = deque()
+        self.tasks: dict[str, Task] = {}
+        self.leaving = self.done = False
+        self._losses = 0
+        self.outputs = Outputs(self.timers.after)
+        self.journals = Journals(self._tell_lines, self.timers.after)
+        self.exits = Exits(self.epoll, self.timers, self._ended)
+        old = state or {}
+        self.spawner = Spawner(old.get("oom"), old.get("nofile"))
+        self.starter = Starter(self.spawner, self.journals, self.behind, self.know)
+        self.gateway = Gateway(self.timers, self.starter.gateway, self.tell)
+        listener = connection.bind() if state is None else connection.reopen(state["listener"])
+        self.door = Door(self.epoll, self.timers, listener, self.serve_lost)
+        linux.become_subreaper()
+
+    def begin(self) -> None:
+        """Take up what a killed keeper left."""
+        folders.prepare()
+        for task in adopt.adopt(self.journals, self.starter.boot_id):
+            self.know(task)
+            if task.is_gateway and task.exit is None:
+                self.gateway.adopt(task)
+            elif task.is_gateway and task.task in self.tasks:
+                self.forget(task)
+        self.gateway.recover_sockets()
+
+    def settle(self) -> None:
+        """Last step of every start: wait for serve, and prepare for launches."""
+        if self.door.serve is None:
+            self.serve_lost()
+        self.behind.append(self.starter.top_up)
+        self._sweep()
+
+    def know(self, task: Task) -> None:
+        """Read its output and wait for its end."""
+        self.tasks[task.task] = task
+        for reader in task.readers:
+            self.outputs.add(reader)
+        if task.exit is None:
+            self.exits.watch(task)
+        elif not task.saved:
+            self.exits.unsaved[task.task] = task
+            self.exits.save_again()
+
+    def serve_lost(self) -> None:
+        """No goodbye: hold everything for a while, another serve may come."""
+        self._losses += 1
+        number = self._losses
+        self.timers.after(self.grace, lambda: self._orphaned(number))
+
+    def serve_came(self) -> None:
+        self._losses += 1
+        self.leaving = False
+
+    def terminated(self) -> None:
+        """SIGTERM: serve decides while it is here, else nobody is to be waited for."""
+        if self.door.serve is None:
+            self.let_go()
+
+    def _orphaned(self, number: int) -> None:
+        if number == self._losses:
+            self.let_go()
+
+    def let_go(self) -> None:
+        """Serve does not come back: no more new connections, and away once nothing lives."""
+        self.leaving = True
+        self.gateway.drop_sockets()
+        self.gateway.stop()
+        self._leave_if_idle()
+
+    def _leave_if_idle(self) -> None:
+        if not self.leaving or self.door.serve is not None:
+            return
+        alive = any(task.exit is None for task in self.tasks.values())
+        self.done = not alive and not self.exits.unsaved
+        if not self.done and not alive:
+            self.timers.after(1.0, self._leave_if_idle)
+
+    def _ended(self, task: Task) -> None:
+        if task.is_gateway:
+            self.gateway.ended(task)
+            self.forget(task)
+        else:
+            self.tell(task.exited())
+        self._leave_if_idle()
+
+    def forget(self, task: Task) -> None:
+        """Nothing of it is needed any more but its stored output."""
+        del self.tasks[task.task]
+        self.exits.unsaved.pop(task.task, None)
+        for reader in task.readers:
+            self.outputs.close(reader)
+        task.close()
+        if not task.is_gateway:
+            self.journals.drop(task.task)
+        self.starter.forget(task)
+
+    def tell(self, message: dict[str, Any]) -> None:
+        self.door.tell(message)
+
+    def _tell_lines(self, news: dict[str, int]) -> None:
+        self.tell({"op": "lines", "deployments": news})
+
+    def _sweep(self) -> None:
+        busy = {reader.journal for reader in self.outputs.readers.values()}
+        self.journals.close_idle(busy)
+        self.timers.after(IDLE_SECONDS, self._sweep)
+
+    def close(self) -> None:
+        """Leave nothing behind but stored output and exit records."""
+        self.door.close()
+        self.starter.spares.clear()
+        os.ftruncate(self.lock, 0)
