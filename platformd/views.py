@@ -315,7 +315,7 @@ def _timestamp_or_none(at: datetime | None) -> str | None:
 
 
 def _wall_clock(steady: datetime | None) -> str | None:
-    """A deadline of the steady clock as the wall clock will show it; their distance in whole seconds, so that the answer
+    """A deadline of the steady clock as the wall clock will show it; their distance in whole seconds, so that an answer
     stays the same while nothing changes."""
     if steady is None:
         return None

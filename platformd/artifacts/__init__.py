@@ -1,1 +1,5 @@
 """Uploaded executables, stored once per content."""
+
+from platformd.artifacts.files import ArtifactFiles, Upload
+
+__all__ = ["ArtifactFiles", "Upload"]

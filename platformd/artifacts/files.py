@@ -1,0 +1,144 @@
+"""The bytes of artifacts: streamed to disk, checked, stored once under their SHA-256, never changed afterwards.
+
+Called by the upload and download handlers and by whoever needs an executable's path. Everything here blocks on the
+disk and works on any thread; one `Upload` belongs to one thread at a time.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+from collections.abc import Collection
+from pathlib import Path
+
+from platformd.errors import Fault, Invalid, NoSpace
+from platformd.ids import new_id
+
+FOLDER_MODE = 0o711
+FILE_MODE = 0o555
+_UNFINISHED = ".upload-"
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_HEAD = 4
+
+
+class ArtifactFiles:
+    """A folder of executables. The folder can be entered but not listed by others, so that a task's user reaches
+    the one it is told of."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        folder.chmod(FOLDER_MODE)
+        self._folder = folder
+        for unfinished in folder.glob(_UNFINISHED + "*"):
+            unfinished.unlink(missing_ok=True)
+
+    def open(self) -> Upload:
+        """A place for bytes to come; `NoSpace` when the disk is full."""
+        return Upload(self._folder)
+
+    def path(self, sha256: str) -> Path:
+        """Where the bytes with this digest are, or would be."""
+        return self._folder / sha256
+
+    def kind(self, sha256: str) -> str:
+        """ "elf" or "script" (`#!`) for what a kernel starts, else "unknown"; also when the bytes are gone."""
+        try:
+            with self.path(sha256).open("rb") as file:
+                head = file.read(_HEAD)
+        except FileNotFoundError:
+            return "unknown"
+        if head == b"\x7fELF":
+            return "elf"
+        return "script" if head.startswith(b"#!") else "unknown"
+
+    def sweep(self, known: Collection[str]) -> int:
+        """Remove the bytes of uploads that were never recorded; how many. Only while nothing is being uploaded."""
+        strays = [path for path in self._folder.iterdir() if path.name not in known]
+        for stray in strays:
+            stray.unlink(missing_ok=True)
+        return len(strays)
+
+
+class Upload:
+    """Bytes on their way. Ends with `finish` or `abort`; until then nothing of it is visible."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._path = folder / f"{_UNFINISHED}{new_id()}"
+        self._digest = hashlib.sha256()
+        self._size = 0
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        try:
+            self._descriptor: int | None = os.open(self._path, flags, 0o600)
+        except OSError as error:
+            raise _told(error, folder) from error
+
+    def write(self, chunk: bytes | bytearray | memoryview) -> None:
+        """Append; `NoSpace` when the disk is full, and then the upload has been aborted."""
+        assert self._descriptor is not None, "the upload has ended"
+        rest = memoryview(chunk)
+        self._digest.update(rest)
+        try:
+            while rest:
+                written = os.write(self._descriptor, rest)
+                self._size += written
+                rest = rest[written:]
+        except OSError as error:
+            self.abort()
+            raise _told(error, self._folder) from error
+
+    def finish(
+        self, expected_length: int | None = None, expected_sha256: str | None = None
+    ) -> tuple[str, int]:
+        """Make it durable and visible: (sha256, size). `Invalid` and nothing kept when it is not what was announced."""
+        assert self._descriptor is not None, "the upload has ended"
+        sha256 = self._digest.hexdigest()
+        faults = self._faults(expected_length, expected_sha256, sha256)
+        if faults:
+            self.abort()
+            raise Invalid(
+                "the bytes that came are not those that were announced; send them again", faults=faults
+            )
+        try:
+            os.fchmod(self._descriptor, FILE_MODE)
+            os.fsync(self._descriptor)
+            self._close()  # before it gets its name: a file that is open for writing cannot be started
+            self._path.replace(self._folder / sha256)
+            _sync(self._folder)
+        except OSError as error:
+            self.abort()
+            raise _told(error, self._folder) from error
+        return sha256, self._size
+
+    def abort(self) -> None:
+        """Leave nothing behind. Harmless after the end."""
+        self._close()
+        self._path.unlink(missing_ok=True)
+
+    def _close(self) -> None:
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            os.close(descriptor)
+
+    def _faults(self, length: int | None, expected_sha256: str | None, sha256: str) -> list[Fault]:
+        faults = []
+        if length is not None and length != self._size:
+            faults.append(Fault("/Content-Length", f"{length} bytes were announced, {self._size} came"))
+        if expected_sha256 is not None and expected_sha256.lower() != sha256:
+            faults.append(Fault("/X-Content-SHA256", f"{expected_sha256} was announced, {sha256} came"))
+        return faults
+
+
+def _told(error: OSError, folder: Path) -> Exception:
+    if error.errno in _FULL:
+        return NoSpace(f"the disk of {folder} is full and nothing was kept; make room, then upload again")
+    return error
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
