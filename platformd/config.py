@@ -245,7 +245,7 @@ def _from_file(where: tuple[Path, str] | None, faults: list[str]) -> dict[str, _
         raise SettingsError(
             f"{source}: cannot read {path}: {error.strerror}; name a file that is there"
         ) from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise SettingsError(f"{source}: {path} is not TOML: {error}") from None
     given: dict[str, _Given] = {}
     for key, value in content.items():

@@ -215,7 +215,9 @@ def test_a_key_written_in_both_ways_is_refused(tmp_path: Path) -> None:
     assert "twice" in fault
 
 
-@pytest.mark.parametrize("content", [b"port = ", b"\xff\xfe", b"port = 1\nport = 2", b"\0"])
+@pytest.mark.parametrize(
+    "content", [b"port = ", b"\xff\xfe", b"port = 1\nport = 2", b"\0", b"x = " + b"[" * 9999]
+)
 def test_a_file_that_is_not_toml_is_refused(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "x.toml"
     path.write_bytes(content)
