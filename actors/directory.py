@@ -1,7 +1,7 @@
 """Key → mailbox: the way to every actor, and the only index of them. Any thread; nothing here blocks.
 
-The first message for a key makes its mailbox, under the lock, with that message in it; the actor is made in
-its first turn. So activation happens once and no sender waits for it.
+The first message for a key makes its mailbox, under the lock; the actor is made in its first turn. So activation
+happens once and no sender waits for it. A message refused because the mailbox just closed gets the next one.
 """
 
 from __future__ import annotations
@@ -87,44 +87,36 @@ class Directory:
 
     def activate(self, key: Key) -> None:
         """Make the actor of `key` (recovery, resume): its `on_activate` runs, nothing is said to it."""
-        with self._lock:
-            mailbox = self._mailboxes.get(key)
-            if mailbox is None or mailbox.state is State.CLOSED:
-                mailbox = self._add(key)
-        mailbox.wake()
+        self._open(key).wake()
 
     def _deliver(self, key: Key, letter: Letter, lane: Lane) -> None:
-        mailbox = self._mailboxes.get(key)
-        outcome = Offer.CLOSED if mailbox is None else mailbox.offer(letter, lane)
-        if outcome is Offer.CLOSED:
-            mailbox, outcome = self._deliver_first(key, letter, lane)
+        outcome = Offer.CLOSED
+        while outcome is Offer.CLOSED:  # it went to rest just now: the next one is made at once
+            mailbox = self._mailboxes.get(key)
+            if mailbox is None or mailbox.state is State.CLOSED:
+                mailbox = self._open(key)
+            outcome = mailbox.offer(letter, lane)
         if outcome is Offer.ACCEPTED:
             return
         if outcome is Offer.FULL:
-            assert mailbox is not None
-            raise full(mailbox)
+            raise full(key, self._kinds[key.kind].capacity)
         if lane is Lane.COMMAND:
             raise quarantined(key)
         self._supervisor.bury(key, letter.message, Reason.QUARANTINED)
 
-    def _deliver_first(self, key: Key, letter: Letter, lane: Lane) -> tuple[Mailbox, Offer]:
-        """No mailbox, or one that just closed: make one, unless somebody was faster."""
+    def _open(self, key: Key) -> Mailbox:
+        """The mailbox of `key`, made when there is none or only one that has closed."""
         with self._lock:
             mailbox = self._mailboxes.get(key)
-            outcome = Offer.CLOSED if mailbox is None else mailbox.offer(letter, lane)
-            if mailbox is None or outcome is Offer.CLOSED:
-                mailbox = self._add(key)
-                outcome = mailbox.offer(letter, lane)
-        return mailbox, outcome
-
-    def _add(self, key: Key) -> Mailbox:
-        if self._closed:
-            raise ShuttingDown(f"{key} cannot be reached: the service is stopping")
-        kind = self._kinds.get(key.kind)
-        if kind is None:
-            raise ValueError(f"no actors of kind {key.kind!r}; there are {sorted(self._kinds)}")
-        self._mailboxes[key] = mailbox = Mailbox(key, kind)
-        return mailbox
+            if mailbox is not None and mailbox.state is not State.CLOSED:
+                return mailbox
+            if self._closed:
+                raise ShuttingDown(f"{key} cannot be reached: the service is stopping")
+            kind = self._kinds.get(key.kind)
+            if kind is None:
+                raise ValueError(f"no actors of kind {key.kind!r}; there are {sorted(self._kinds)}")
+            self._mailboxes[key] = mailbox = Mailbox(key, kind)
+            return mailbox
 
     def _forget(self, mailbox: Mailbox) -> None:
         with self._lock:
@@ -134,7 +126,7 @@ class Directory:
     # Supervision
 
     def restart(self, key: Key) -> None:
-        """Replace the actor between two messages, parked or not, or end its quarantine. Nothing queued is lost."""
+        """Replace the actor between two messages, parked or not, or end its quarantine; all queued stays."""
         mailbox = self._mailboxes.get(key)
         if mailbox is not None and (mailbox.request_restart() or self.resume(key)):
             return

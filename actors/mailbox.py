@@ -134,7 +134,7 @@ class Mailbox:
             case Offer.CLOSED:
                 raise ActorDeadError(f"{self.key} has gone to rest; reach it by its key")
             case Offer.FULL:
-                raise full(self)
+                raise full(self.key, self.kind.capacity)
             case Offer.QUARANTINED:
                 raise quarantined(self.key)
 
@@ -291,8 +291,8 @@ class Mailbox:
         return not (self._facts or self._commands or self._resumption)
 
 
-def full(mailbox: Mailbox) -> MailboxFull:
-    return MailboxFull(f"{mailbox.key} has {mailbox.kind.capacity} commands waiting; try again in a second")
+def full(key: Key, capacity: int) -> MailboxFull:
+    return MailboxFull(f"{key} has {capacity} commands waiting; try again in a second")
 
 
 def quarantined(key: Key) -> Quarantined:
