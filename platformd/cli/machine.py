@@ -46,6 +46,10 @@ class Check:
         return {"name": self.name, "status": self.status, "finding": self.finding, "advice": self.advice}
 
 
+def _is_there(path: Path) -> bool:
+    return os.path.exists(path)  # noqa: PTH110 - Path.exists raises below a folder that may not be entered
+
+
 def python() -> Check:
     return Check("python", "ok", f"{platform.python_version()} at {sys.executable}")
 
@@ -83,7 +87,7 @@ def _controllers(root: Path, own: Path) -> Iterator[tuple[str, Path]]:
             for name in names.split(","):
                 yield name, _existing(root / name, path)
             continue
-        unified = root if (root / "cgroup.controllers").exists() else root / "unified"
+        unified = root if _is_there(root / "cgroup.controllers") else root / "unified"
         folder = _existing(unified, path)
         try:
             listed = (folder / "cgroup.controllers").read_text().split()
@@ -96,14 +100,14 @@ def _controllers(root: Path, own: Path) -> Iterator[tuple[str, Path]]:
 def _existing(mount: Path, path: str) -> Path:
     """The process's own group below `mount`; the mount itself where a container shows no more than that."""
     folder = mount / path.lstrip("/")
-    return folder if folder.is_dir() else mount
+    return folder if _is_there(folder) else mount
 
 
 def _controller(name: str, folder: Path | None, advice: str) -> Check:
     title = f"cgroup {name}"
     if folder is None:
         return Check(title, "warn", "not there", advice)
-    version = "v2" if (folder / "cgroup.controllers").exists() else "v1"
+    version = "v2" if _is_there(folder / "cgroup.controllers") else "v1"
     probe = folder / f"platformd-doctor-{os.getpid()}"
     try:
         probe.mkdir()
@@ -116,7 +120,10 @@ def _controller(name: str, folder: Path | None, advice: str) -> Check:
 def exit_codes() -> Check:
     """PIDFD_GET_INFO of an ended child: how a process that is not its parent learns its exit code."""
     name, needed = "exit codes", "PIDFD_GET_INFO (Linux 6.15)"
-    pid = os.posix_spawn(sys.executable, [sys.executable, "-I", "-S", "-c", "raise SystemExit(7)"], {})
+    try:
+        pid = os.posix_spawn("/bin/sh", ["sh", "-c", "exit 7"], {})
+    except OSError as error:
+        return Check(name, "fail", f"/bin/sh cannot be started: {error.strerror}", "see why")
     try:
         handle = os.pidfd_open(pid)
     except OSError as error:
@@ -207,11 +214,11 @@ def listening(title: str, flag: str, host: str, port: int) -> Check:
 
 def data_directory(path: Path) -> Check:
     name, folder = "data directory", path
-    while not folder.exists() and folder != folder.parent:
+    while not _is_there(folder) and folder != folder.parent:
         folder = folder.parent
     if not folder.is_dir():
         return Check(name, "fail", f"{folder} is no directory", "give another --data-dir")
-    if not os.access(folder, os.W_OK | os.X_OK):
+    if not os.access(folder, os.W_OK | os.X_OK, effective_ids=True):
         return Check(name, "fail", f"{folder} is not writable", "give another --data-dir, or the right to it")
     space = os.statvfs(folder)
     free = space.f_bavail * space.f_frsize // _MIB

@@ -123,6 +123,20 @@ def test_data_directory(tmp_path: Path) -> None:
     assert machine.data_directory(Path("/proc/nothing")).status == "fail"
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can try to be another account")
+def test_an_account_that_may_not_look_gets_findings(tmp_path: Path) -> None:
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o700)
+    os.seteuid(65534)
+    try:
+        found = machine.data_directory(closed / "not" / "yet")
+        limits = machine.cgroups(closed / "fs", closed / "own")
+    finally:
+        os.seteuid(0)
+    assert (found.status, found.finding.endswith("is not writable")) == ("fail", True)
+    assert {check.status for check in limits} == {"warn"}
+
+
 @pytest.fixture
 def engine_socket(tmp_path: Path) -> Iterator[tuple[Path, list[bytes]]]:
     """An engine that answers each connection with the next of the given bytes."""
