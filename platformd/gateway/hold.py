@@ -1,0 +1,230 @@
+"""Holds requests nobody can take yet, and releases them in order.
+
+`server` adds and removes clients, `control` says what changed, the gateway's ticker enforces the time limits.
+A deployment's queue is an OrderedDict of clients: first in, first out, and a client that leaves is out at once.
+Gateway loop thread only.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from typing import TYPE_CHECKING
+
+from platformd import clock
+from platformd.gateway import protocol
+from platformd.gateway.answers import Problem
+from platformd.gateway.reading import READ
+from platformd.gateway.routes import Deployment, Task
+
+if TYPE_CHECKING:
+    from platformd.gateway.core import Gateway
+    from platformd.gateway.server import Client
+
+MOST_HELD = 10_000
+MOST_BYTES = 64 << 20
+# One held request keeps this much of its body; when half the total is used up, much less.
+BODY_BYTES = 64 << 10
+THRIFTY_BYTES = 3 << 10
+ROUTES_TIMEOUT = 20.0
+REFUSED_TIMEOUT = 5.0
+REFUSED_PAUSE = 0.1
+
+
+class Hold:
+    """Every queue of held requests."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+        self.total = 0
+        self.bytes = 0
+        self.queues: set[Deployment] = set()
+        self.wake_took = 0.5
+        # Requests for hosts nobody has told us about, before the first full table.
+        self.unknown = Deployment("", protocol.Config(queue_limit=MOST_HELD, wake_timeout=ROUTES_TIMEOUT))
+        self._blocked: dict[Task, float] = {}
+
+    def allowance(self) -> int:
+        """How many bytes one held request may keep in memory now."""
+        return BODY_BYTES if self.bytes < MOST_BYTES // 2 else THRIFTY_BYTES
+
+    def add(self, client: Client, deployment: Deployment) -> None:
+        """Queue a request, or refuse it when there is no room; wakes the deployment if it sleeps."""
+        held = deployment.held
+        if (
+            (held is not None and len(held) >= deployment.config.queue_limit)
+            or self.total >= MOST_HELD
+            or self.bytes + client.size() > MOST_BYTES
+        ):
+            client.reply(self._full(deployment))
+            return
+        if not deployment.tasks:
+            deployment.cold = True
+        client.held_at = clock.monotonic()
+        self._insert(client, deployment)
+        self._wake(deployment)
+
+    def remove(self, client: Client, deployment: Deployment) -> None:
+        """Take a client that left out of the queue."""
+        assert deployment.held is not None
+        del deployment.held[client]
+        self._removed(client)
+        if not deployment.held:
+            self._emptied(deployment)
+
+    def put_back(self, client: Client, deployment: Deployment) -> None:
+        """First in the queue again: its task could not be reached and nothing was sent."""
+        self._insert(client, deployment)
+        assert deployment.held is not None
+        deployment.held.move_to_end(client, last=False)
+
+    def grew(self, size: int) -> None:
+        """Held requests keep `size` more bytes."""
+        self.bytes += size
+        self._gateway.read_view = READ if self.bytes < MOST_BYTES // 2 else READ[:THRIFTY_BYTES]
+
+    def pump(self, deployment: Deployment) -> None:
+        """Release as many as the open tasks may take now, first come first."""
+        held = deployment.held
+        if not held:
+            return
+        while held:
+            task = deployment.pick()
+            if task is None:
+                return
+            client, _ = held.popitem(last=False)
+            self._removed(client)
+            if deployment.cold:
+                client.wake_took = clock.monotonic() - client.held_at
+            if not client.send_to(task):
+                self.put_back(client, deployment)
+        self._emptied(deployment)
+
+    def settle(self, deployment: Deployment) -> None:
+        """Bring the queue in line with what serve just said about the deployment."""
+        if deployment.tasks:
+            self._woken(deployment)
+            self.pump(deployment)
+        elif deployment.held:
+            if deployment.config.wakeable:
+                self._wake(deployment)
+            else:
+                self.fail(deployment, Problem.refusal(deployment.config.refusal))
+
+    def fail(self, deployment: Deployment, problem: Problem) -> None:
+        """Answer all that are held now; the next request starts anew."""
+        deployment.wake_sent = 0.0
+        deployment.phase = ""
+        for client in self._take_all(deployment):
+            client.reply(problem)
+
+    def routes_known(self) -> None:
+        """The first full table is there: route what waited for it."""
+        for client in self._take_all(self.unknown):
+            client.dispatch()
+
+    def expire(self, now: float) -> None:
+        """Each tick: answer those who waited too long and try blocked tasks again."""
+        for task in [task for task, until in self._blocked.items() if until <= now]:
+            del self._blocked[task]
+            self.unblock(task)
+        for deployment in [*self.queues]:
+            self._expire(deployment, now)
+
+    def block(self, task: Task, *, seconds: float | None = None) -> None:
+        """No new connection to the task until `unblock`, which comes by itself after `seconds`."""
+        task.blocked = True
+        if seconds is not None:
+            self._blocked[task] = clock.monotonic() + seconds
+
+    def unblock(self, task: Task) -> None:
+        """Connections to the task may be opened again."""
+        task.blocked = False
+        if task.open:
+            self.pump(task.deployment)
+
+    def refused(self, task: Task) -> None:
+        """The task's address refuses connections: leave it alone for a moment."""
+        deployment = task.deployment
+        deployment.refused_since = deployment.refused_since or clock.monotonic()
+        self.block(task, seconds=REFUSED_PAUSE)
+
+    def _insert(self, client: Client, deployment: Deployment) -> None:
+        if deployment.held is None:
+            deployment.held = OrderedDict()
+        deployment.held[client] = None
+        self.queues.add(deployment)
+        self.total += 1
+        self.grew(client.size())
+        if deployment.counts is None and deployment is not self.unknown:
+            self._gateway.starts_counting(deployment)
+        client.hold(deployment)
+
+    def _removed(self, client: Client) -> None:
+        self.total -= 1
+        self.grew(-client.size())
+
+    def _take_all(self, deployment: Deployment) -> list[Client]:
+        clients = [*deployment.held] if deployment.held else []
+        for client in clients:
+            self._removed(client)
+        deployment.held = None
+        self._emptied(deployment)
+        return clients
+
+    def _emptied(self, deployment: Deployment) -> None:
+        deployment.held = None
+        deployment.cold = False
+        self.queues.discard(deployment)
+        if not deployment.inflight and deployment is not self.unknown:
+            self._gateway.activity.ended(deployment)
+
+    def _wake(self, deployment: Deployment) -> None:
+        if deployment.tasks or deployment.wake_sent or deployment is self.unknown:
+            return
+        if self._gateway.serve.wake(deployment):
+            deployment.wake_sent = clock.monotonic()
+
+    def _woken(self, deployment: Deployment) -> None:
+        if deployment.wake_sent:
+            deployment.wake_took = clock.monotonic() - deployment.wake_sent
+            self.wake_took += (deployment.wake_took - self.wake_took) / 8
+        deployment.wake_sent = 0.0
+        deployment.phase = ""
+
+    def _full(self, deployment: Deployment) -> Problem:
+        took = deployment.wake_took or self.wake_took
+        elapsed = clock.monotonic() - deployment.wake_sent if deployment.wake_sent else 0.0
+        return Problem(
+            503,
+            "WAKE_QUEUE_FULL",
+            "Too many requests already wait for this deployment to wake.",
+            retry_after=max(1, math.ceil(took - elapsed)),
+        )
+
+    def _expire(self, deployment: Deployment, now: float) -> None:
+        if deployment.refused_since and deployment.tasks and now - deployment.refused_since > REFUSED_TIMEOUT:
+            self.fail(deployment, Problem(502, "UPSTREAM_CLOSED", "The app refuses connections."))
+            return
+        limit = self._gateway.settings.answer_timeout if deployment.tasks else deployment.config.wake_timeout
+        while deployment.held:
+            client = next(iter(deployment.held))
+            if now - client.held_at < limit:
+                return
+            problem = self._timed_out(deployment, limit)
+            self.remove(client, deployment)
+            deployment.wake_sent = 0.0
+            client.reply(problem)
+
+    def _timed_out(self, deployment: Deployment, limit: float) -> Problem:
+        if deployment is self.unknown:
+            return Problem(503, "RECOVERING", "The platform is starting; try again.", retry_after=1)
+        if deployment.tasks:
+            return Problem(504, "UPSTREAM_TIMEOUT", f"No task had room for this request within {limit:g} s.")
+        phase = deployment.phase or "waking"
+        return Problem(
+            504,
+            "WAKE_TIMEOUT",
+            f"The deployment did not become ready within {limit:g} s; its phase is {phase}.",
+            extra={"phase": phase},
+        )

@@ -1,0 +1,193 @@
+"""What serve and the gateway say to each other: JSON lines over a unix stream socket, told apart by `op`.
+
+Used by `platformd.gateway.control` and `platformd.links.gateway`. Pure; any thread. Instants are CLOCK_BOOTTIME
+in nanoseconds, durations are seconds.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from msgspec import Struct, field, json
+
+VERSION = 1
+
+
+class Message(Struct, tag_field="op", tag=str.lower, omit_defaults=True):
+    """Base of every message; unknown fields are ignored so that either side may be newer."""
+
+
+class Refusal(Struct, frozen=True, omit_defaults=True):
+    """What to answer when a deployment has no task and may not be woken."""
+
+    status: int = 503
+    code: str = "ASLEEP"
+    detail: str = "This deployment is asleep and its cold start is off."
+    retry_after: int | None = None
+
+
+class HostRefusal(Struct, frozen=True, omit_defaults=True):
+    """A known host that leads nowhere at present; `names` are hosts that would."""
+
+    status: int
+    code: str = "NO_DEPLOYMENT"
+    detail: str = "No deployment serves this address."
+    names: tuple[str, ...] = ()
+
+
+class Config(Struct, frozen=True, omit_defaults=True):
+    """How requests for one deployment are treated. Equal ones are shared by all deployments."""
+
+    wakeable: bool = True
+    refusal: Refusal | None = None
+    wake_timeout: float = 60.0
+    queue_limit: int = 1024
+    concurrency: int = 0
+
+
+class TargetSpec(Struct, frozen=True):
+    """One task that may receive requests."""
+
+    task: str
+    address: tuple[str, int]
+    slow_start: bool = False
+
+
+# serve → gateway
+
+
+class Reset(Message):
+    epoch: int
+
+
+class Synced(Message):
+    pass
+
+
+class Routes(Message):
+    hosts: dict[str, str | HostRefusal | None] = field(default_factory=dict)
+    deployments: dict[str, Config | None] = field(default_factory=dict)
+
+
+class Targets(Message):
+    deployment: str
+    tasks: tuple[TargetSpec, ...]
+
+
+class WakeFailed(Message, tag="wake_failed"):
+    deployment: str
+    status: int
+    code: str
+    detail: str
+    retry_after: int | None = None
+    phase: str | None = None
+    exit_code: int | None = None
+    signal: str | int | None = None
+    last_lines: list[str] | None = None
+
+
+class WakePhase(Message, tag="wake_phase"):
+    deployment: str
+    phase: str
+
+
+class Close(Message):
+    deployment: str
+    tasks: list[str]
+    mode: Literal["idle", "drain"]
+    since: int | None = None
+    timeout: float = 30.0
+
+
+class Errors(Message):
+    full: bool
+
+
+class Bye(Message):
+    pass
+
+
+FromServe = Reset | Synced | Routes | Targets | WakeFailed | WakePhase | Close | Errors | Bye
+
+
+# gateway → serve
+
+
+class Hello(Message):
+    pid: int
+    epoch: int
+    v: int = VERSION
+    activity: dict[str, int | None] = field(default_factory=dict)
+    targets: dict[str, list[str]] = field(default_factory=dict)
+    held: dict[str, int] = field(default_factory=dict)
+
+
+class Wake(Message):
+    deployment: str
+    held: int
+
+
+class Closed(Message):
+    deployment: str
+    tasks: list[str]
+    mode: str
+
+
+class Busy(Message):
+    deployment: str
+    tasks: list[str]
+
+
+class Quiet(Message):
+    deployment: str
+    since: int
+
+
+class DeploymentLoad(Struct):
+    inflight: int
+    held: int
+    requests: dict[str, int]
+
+
+class Load(Message):
+    deployments: dict[str, DeploymentLoad]
+    total_inflight: int
+    total_held: int
+
+
+_encoder = json.Encoder()
+_from_serve: json.Decoder[FromServe] = json.Decoder(FromServe)
+_any: json.Decoder[dict[str, Any]] = json.Decoder(dict[str, Any])
+
+
+def encode(message: Message | dict[str, Any]) -> bytes:
+    """One message as one line."""
+    return _encoder.encode(message) + b"\n"
+
+
+def decode_order(line: bytes) -> FromServe:
+    """A line from serve, checked; raises msgspec.DecodeError naming the fault."""
+    return _from_serve.decode(line)
+
+
+def decode_report(line: bytes) -> dict[str, Any]:
+    """A line from the gateway as a plain dict."""
+    return _any.decode(line)
+
+
+class Lines:
+    """Cuts a byte stream into lines; keeps the unfinished one."""
+
+    __slots__ = ("_parts",)
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """The lines completed by `data`, without their newlines."""
+        if b"\n" not in data:
+            self._parts.append(data)
+            return []
+        *lines, rest = b"".join((*self._parts, data)).split(b"\n")
+        self._parts = [rest] if rest else []
+        return [line for line in lines if line]
