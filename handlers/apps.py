@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-
-from msgspec import UNSET, UnsetType
+from msgspec import UnsetType
 
 from handlers import schemas
 from handlers.base import Handler
 from handlers.paging import page_of
-from platformd import clock
-from platformd.domain.notice import Notice
-from platformd.domain.operations import CreateApp
-from platformd.domain.snapshot import App
 from platformd.errors import NotFound
 
 DEFAULT_NAMESPACE = "default"
@@ -29,15 +23,14 @@ class AppsHandler(Handler):
     async def post(self) -> None:
         self.no_query()
         body = self.body(schemas.NewApp)
-        operation = CreateApp(
-            name=body.name,
-            namespace=DEFAULT_NAMESPACE if isinstance(body.namespace, UnsetType) else body.namespace,
-            description=None if isinstance(body.description, UnsetType) else body.description,
-            labels={} if body.labels is UNSET else body.labels,
-            domain=self.context.settings.domain,
-            at=clock.now(),
+        app = await self.durable(
+            self.context.writes.create_app(
+                name=body.name,
+                namespace=DEFAULT_NAMESPACE if isinstance(body.namespace, UnsetType) else body.namespace,
+                description=None if isinstance(body.description, UnsetType) else body.description,
+                labels={} if isinstance(body.labels, UnsetType) else body.labels,
+            )
         )
-        app = await self.durable(asyncio.wrap_future(self.context.commit(operation, _created)))
         shown = self.read(self.context.views.render_app, app)
         self.answer(shown, 201, location=f"/api/v1/apps/{app.id}")
 
@@ -65,7 +58,3 @@ class NoAppHandler(Handler):
         raise NotFound(
             f"there is no app {text[:80]!r}; name it by its id or as namespace/name", code="APP_NOT_FOUND"
         )
-
-
-def _created(app: App) -> list[Notice]:
-    return [Notice(kind="app", type="app.created", app_id=app.id, revision=app.revision)]

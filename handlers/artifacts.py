@@ -17,8 +17,7 @@ from handlers.paging import page_of
 from handlers.specs import invalid
 from platformd import clock
 from platformd.artifacts import Upload
-from platformd.domain.operations import CompleteArtifact, CreateArtifact
-from platformd.errors import Conflict, Fault, NoSpace, PlatformError, TooLarge
+from platformd.errors import Conflict, Fault, PlatformError, TooLarge
 
 T = TypeVar("T")
 
@@ -39,8 +38,9 @@ class ArtifactsHandler(Handler):
         self.no_query()
         body = self.body(schemas.NewArtifact)
         content_type = DEFAULT_CONTENT_TYPE if isinstance(body.content_type, UnsetType) else body.content_type
-        operation = CreateArtifact(name=body.name, content_type=content_type, at=clock.now())
-        artifact = await self.durable(asyncio.wrap_future(self.context.commit(operation)))
+        artifact = await self.durable(
+            self.context.writes.create_artifact(name=body.name, content_type=content_type)
+        )
         shown = self.read(self.context.views.render_artifact, artifact)
         self.answer(shown, 201, location=f"/api/v1/artifacts/{artifact.id}")
 
@@ -120,7 +120,7 @@ class UploadHandler(Handler):
         if len(self._pending) >= WRITTEN_AT_ONCE:
             try:
                 await self._write_pending()
-            except PlatformError as error:
+            except (PlatformError, OSError) as error:
                 self._fail_now(error)
 
     async def post(self, artifact_id: str) -> None:
@@ -133,8 +133,7 @@ class UploadHandler(Handler):
         expected = digest.lower() if digest else None
         sha256, size = await self._on_thread(upload.finish, self._announced_length(), expected)
         self._upload = None
-        operation = CompleteArtifact(id=artifact_id, sha256=sha256, size=size, at=clock.now())
-        await self.durable(asyncio.wrap_future(self.context.commit(operation)))
+        await self.durable(self.context.writes.complete_artifact(artifact_id, sha256=sha256, size=size))
         self.answer({"size": size, "sha256": sha256})
 
     def on_connection_close(self) -> None:
@@ -154,8 +153,6 @@ class UploadHandler(Handler):
         self._busy = True
         try:
             return await self.durable(asyncio.get_running_loop().run_in_executor(None, work, *args))
-        except OSError as error:
-            raise NoSpace(f"the artifact cannot be stored: {error.strerror}") from error
         finally:
             self._busy = False
             if self._gone:
@@ -172,9 +169,11 @@ class UploadHandler(Handler):
             self.uploading.discard(self._artifact_id)
             self._artifact_id = None
 
-    def _fail_now(self, error: PlatformError) -> None:
+    def _fail_now(self, error: Exception) -> None:
+        """Answers while the body still comes; Tornado then cuts the connection."""
         self._refusal = error
-        self.send_error(error.status, exc_info=(type(error), error, None))
+        self.log_exception(type(error), error, error.__traceback__)
+        self.send_error(500, exc_info=(type(error), error, error.__traceback__))
 
     def _watch(self) -> None:
         """A client that stands still loses its connection, and with it the upload."""

@@ -1,38 +1,44 @@
 """What the handlers need from the rest of the service, and nothing more: the composition root fills it in.
 
-Handlers know neither the store nor a driver: creations go through `commit`, orders through `ask`, facts through
-`tell`, reads through the views. Everything here is called on the loop's thread and none of it blocks.
+Handlers know neither the store nor a driver: creations go through `writes`, orders through `ask`, reads through the
+views. Everything here is called on the loop's thread and none of it blocks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from concurrent.futures import Future
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 from platformd.artifacts import ArtifactFiles
 from platformd.config import Settings
 from platformd.domain.deployment.state import Deployment
-from platformd.domain.notice import Notice
-from platformd.domain.operations import Operation
+from platformd.domain.snapshot import App, Artifact
+from platformd.domain.spec import DeploymentSpec
 from platformd.hub import Hub
 from platformd.logstore import LogStore
 from platformd.views import Views
 
-T = TypeVar("T")
+
+class Writes(Protocol):
+    """The creations, which have no actor yet. Each answer is durable; each raises PlatformErrors."""
+
+    async def create_app(
+        self, *, name: str, namespace: str, description: str | None, labels: Mapping[str, str]
+    ) -> App:
+        """An app with its two environments and their addresses."""
+
+    async def create_artifact(self, *, name: str, content_type: str) -> Artifact:
+        """An announced artifact without bytes."""
+
+    async def complete_artifact(self, artifact_id: str, *, sha256: str, size: int) -> Artifact:
+        """Its bytes are on disk; Conflict when it has some already."""
+
+    async def create_deployment(self, *, app_id: str, environment: str, spec: DeploymentSpec) -> Deployment:
+        """The next version of the app; its actor has been told."""
 
 
-class Commit(Protocol):
-    """The store's way in."""
-
-    def __call__(
-        self, operation: Operation[T], notices: Callable[[T], Sequence[Notice]] | None = None
-    ) -> Future[T]:
-        """Durable when done; raises PlatformErrors."""
-
-
-def _no_system_line(deployment_id: str, message: str) -> None:
+async def _no_system_line(deployment_id: str, message: str) -> None:
     """For a service that keeps no lines of its own."""
 
 
@@ -40,8 +46,8 @@ def _no_system_line(deployment_id: str, message: str) -> None:
 class Context:
     """What each does:
 
-    - `ask(kind, id, command)` is answered by that actor after its commit, `tell(kind, id, fact)` by nobody;
-    - `deployment(id)` is its newest snapshot;
+    - `ask(kind, id, command)` is answered by that actor after its commit;
+    - `deployment(id)` is its newest snapshot, None when there is none;
     - `ready()` is {"ready": bool, "status": "ok" | "degraded" | "unready", "checks": {name: {"status", "detail"?}}};
     - `say(deployment id, message)` writes a `system` line into its log; `recovering()` refuses writes;
     - `longest_upload` is in bytes.
@@ -52,12 +58,11 @@ class Context:
     hub: Hub
     logs: LogStore
     artifacts: ArtifactFiles
-    commit: Commit
+    writes: Writes
     ask: Callable[[str, str, object], Awaitable[Any]]
-    tell: Callable[[str, str, object], None]
     deployment: Callable[[str], Deployment | None]
     ready: Callable[[], Mapping[str, Any]]
     version: str
-    say: Callable[[str, str], None] = _no_system_line
+    say: Callable[[str, str], Awaitable[None]] = _no_system_line
     recovering: Callable[[], bool] = lambda: False
     longest_upload: int = 1 << 30

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import replace
 from typing import Any
 
@@ -13,12 +12,8 @@ from handlers.base import Handler
 from handlers.paging import page_of
 from handlers.specs import invalid, new_deployment, promoted, refuse_docker
 from handlers.volumes import VolumeRule
-from platformd import clock
 from platformd.domain import commands
 from platformd.domain.deployment.state import Deployment
-from platformd.domain.events import Created
-from platformd.domain.notice import Notice
-from platformd.domain.operations import CreateDeployment
 from platformd.domain.spec import DeploymentSpec, ProcessType, contradictions
 from platformd.errors import Fault, InvalidState, NotFound
 
@@ -31,17 +26,9 @@ class DeploymentHandler(Handler):
     async def create(self, app_id: str, environment: str, spec: DeploymentSpec) -> Deployment:
         """The app's next version; durable, and its actor told."""
         self._require_executable(spec)
-        operation = CreateDeployment(
-            app_id=app_id,
-            environment=environment,
-            spec=spec,
-            domain=self.context.settings.domain,
-            at=clock.now(),
-            steady=clock.steady(),
+        return await self.durable(
+            self.context.writes.create_deployment(app_id=app_id, environment=environment, spec=spec)
         )
-        made = await self.durable(asyncio.wrap_future(self.context.commit(operation, _created)))
-        self.context.tell("deployment", made.id, Created())
-        return made
 
     def show(self, deployment_id: str) -> dict[str, Any]:
         return self.read(self.context.views.deployment, deployment_id)
@@ -136,7 +123,7 @@ class PromoteHandler(DeploymentHandler):
         refuse_docker(spec)
         made = await self.create(source.identity.app_id, body.environment, spec)
         if spec.networking.port != source.spec.networking.port:
-            self.context.say(
+            await self.context.say(
                 made.id,
                 f"promoted from {source.identity.environment} without its fixed port "
                 f"{source.spec.networking.port}: the platform assigns one here",
@@ -170,17 +157,3 @@ class SleepHandler(DeploymentHandler):
         self.no_query()
         self.no_body()
         await self.order(deployment_id, commands.Sleep(), 202)
-
-
-def _created(made: Deployment) -> list[Notice]:
-    identity = made.identity
-    return [
-        Notice(
-            kind="deployment",
-            type="deployment.created",
-            app_id=identity.app_id,
-            deployment_id=identity.id,
-            revision=made.revision,
-            data={"version": identity.version, "environment": identity.environment},
-        )
-    ]

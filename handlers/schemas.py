@@ -321,12 +321,14 @@ class ArtifactsQuery(PageQuery):
 
 class DeploymentsQuery(PageQuery):
     app_id: Id | UnsetType = UNSET
-    sort_by: Literal["created_at", "updated_at", "version", "status", "environment"] = "created_at"
+    sort_by: Literal[
+        "created_at", "updated_at", "version", "status", "phase", "app_id", "environment", "environment_slug"
+    ] = "created_at"
 
 
 class TasksOfDeploymentQuery(PageQuery):
     state: Literal["pending", "starting", "running", "stopping", "stopped", "failed"] | UnsetType = UNSET
-    sort_by: Literal["created_at", "updated_at", "state"] = "created_at"
+    sort_by: Literal["created_at", "updated_at", "state", "slot", "deployment_id"] = "created_at"
 
 
 class TasksQuery(TasksOfDeploymentQuery):
