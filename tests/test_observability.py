@@ -229,10 +229,13 @@ stuck_in_c()
         try:
             assert process.stdout is not None
             assert process.stdout.readline() == b"ready\n"
-            process.send_signal(signal.SIGUSR1)
-            eventually(
-                lambda: {"stuck_in_c", "stuck_in_thread"} <= set(re.findall(r"\w+", written.read_text()))
-            )
+
+            def both_shown() -> bool:
+                """Asked again until the process has gone where it sticks."""
+                process.send_signal(signal.SIGUSR1)
+                return {"stuck_in_c", "stuck_in_thread"} <= set(re.findall(r"\w+", written.read_text()))
+
+            eventually(both_shown)
             assert process.poll() is None
         finally:
             process.kill()
