@@ -229,4 +229,4 @@ def test_doctor_fails_for_what_nothing_can_run_without(tmp_path: Path) -> None:
     assert done.exit_code == 1
     assert "FAIL  data directory" in done.output
     assert CliRunner().invoke(doctor, ["--task-ports", "x"]).exit_code == 2
-    assert os.listdir(tmp_path) == ["file"]  # noqa: PTH208 - names are what is compared
+    assert os.listdir(tmp_path) == ["file"]
