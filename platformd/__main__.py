@@ -39,9 +39,9 @@ def serve(settings: config.Settings) -> None:
     Each option may also be given as an environment variable (--data-dir as PLATFORMD_DATA_DIR) or as a key in
     the file named by --config (data_dir). A flag beats the environment, the environment beats the file.
     """
-    from platformd import app
+    from platformd.app import serve as run_server
 
-    sys.exit(app.serve(settings))
+    sys.exit(run_server(settings))
 
 
 if __name__ == "__main__":
