@@ -186,7 +186,7 @@ class BecameCurrent:
 class Superseded:
     """A newer version has its environment's address."""
 
-    by: str
+    by: str | None
     version: int
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 from platformd.domain.events import TaskFact
-from platformd.domain.spec import DeploymentSpec
+from platformd.domain.spec import DeploymentSpec, StopPolicy
 from platformd.domain.task import Task
 
 Sink = Callable[[str, TaskFact], None]
@@ -65,3 +65,6 @@ class Driver(Protocol):
 
     def usage(self, task_ids: Iterable[str]) -> Mapping[str, Usage]:
         """What the named live tasks use; cheap, may be called each few seconds."""
+
+    def end(self, task: Task, stop: StopPolicy) -> None:
+        """Signal, wait out the grace, kill: blocks, for an orderly end of the service that takes its tasks along."""

@@ -27,8 +27,6 @@ Event = dict[str, Any]
 
 _log = get_logger("gateway link")
 _CREDENTIALS = struct.Struct("iii")
-# Reports of a gateway that is leaving which its successor does not make: what it still holds and counts.
-_FROM_LEAVING = ("wake", "load", "busy", "closed", "quiet")
 _Key = tuple[str, str, tuple[str, ...]]
 
 
@@ -121,6 +119,8 @@ class GatewayLink:
     def left(self, peer: _Peer) -> None:
         self._peers.remove(peer)
         self._ask_again()
+        if peer.greeted and not self.connected:
+            self._on_event({"op": "lost"})
 
     def heard(self, peer: _Peer, event: Event) -> None:
         """One report."""
@@ -130,8 +130,6 @@ class GatewayLink:
             # The newest is the gateway; those before it are leaving.
             self._peers.remove(peer)
             self._peers.append(peer)
-        elif peer is not self._peers[-1] and op not in _FROM_LEAVING:
-            return
         if op in ("closed", "busy"):
             self._answered(peer, event)
         else:

@@ -125,8 +125,10 @@ class Store:
         return self.reader.awake_deployments()
 
     def live_tasks(self) -> list[Task]:
-        """Tasks that have not stopped or failed."""
-        return self.reader.live_tasks()
+        """Tasks that have not stopped or failed, those saved behind included."""
+        tasks = {task.id: task for task in self.reader.live_tasks()}
+        tasks |= {task.id: task for task in self._writer.all_unsaved(Task) if isinstance(task, Task)}
+        return [task for task in tasks.values() if not task.phase.final]
 
     def deployments(self) -> Iterator[Deployment]:
         """Every deployment that can be read, for the gateway's full table."""

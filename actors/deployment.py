@@ -1,0 +1,166 @@
+"""The actor of one deployment: owns its lifecycle and idle timer, its tasks and what the gateway knows of it.
+
+Hears commands from handlers, Wake and idleness from the gateway, facts from its tasks and its timer. Made anew from
+its row it first compares what it remembers with the tasks that are known. Runs on pool threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import Future
+from functools import partial
+from typing import Any
+
+import structlog
+
+from actors.messages import Key, Lane
+from actors.snapshot import SnapshotActor
+from actors.task import Birth, order_of
+from platformd.domain import commands, effects, events
+from platformd.domain.deployment.routing import routing
+from platformd.domain.deployment.state import Deployment, Goal, Phase
+from platformd.domain.deployment.transitions import step
+from platformd.domain.effects import DeploymentEffect, Moment
+from platformd.domain.machine import Step
+from platformd.domain.notice import Notice
+from platformd.domain.operations import Claim, ClaimCurrent, ReleaseCurrent, SaveDeployment
+from platformd.domain.task.transitions import new_task
+from platformd.errors import NotFound
+
+_log = structlog.get_logger("deployment")
+
+
+class Republish:
+    """Tell the gateway all there is to know: it has just been given the rows, which may lag behind."""
+
+
+class DeploymentActor(SnapshotActor[Deployment]):
+    COMMANDS = (commands.Scale, commands.Cancel, commands.Sleep)
+
+    def receive(self, message: Any) -> Any:
+        if isinstance(message, Republish):
+            return self.world.traffic.route(self.key.id, None, routing(self.require()))
+        if isinstance(message, commands.Wake) and not message.by_traffic:
+            super().receive(message)
+            return self.state
+        return super().receive(message)
+
+    def load(self) -> Deployment:
+        deployment = self.world.store.deployment(self.key.id)
+        if deployment is None:
+            raise NotFound(f"there is no deployment {self.key.id}", code="DEPLOYMENT_NOT_FOUND")
+        return deployment
+
+    def on_activate(self) -> None:
+        """Reality first: members are the tasks that are known."""
+        self.begin(self.load())
+        if self.require().phase is Phase.DONE:
+            return
+        known = self.world.store.tasks_of(self.key.id, live_only=True)
+        found = tuple(events.TaskFound(task.id, task.slot, task.generation) for task in known)
+        super().receive(events.Recovered(found, self.world.host_restarted))
+
+    def step(self, state: Deployment, event: object, moment: Moment) -> Step[Deployment, DeploymentEffect]:
+        return step(state, event, moment)
+
+    def became(self, before: Deployment | None, after: Deployment) -> None:
+        told = None if before is None else routing(before)
+        now = routing(after)
+        if told != now:
+            self.world.traffic.route(after.id, told, now)
+
+    def carry_out(self, state: Deployment, effect: DeploymentEffect) -> None:
+        match effect:
+            case effects.StartTask():
+                self._start(state, effect)
+            case effects.StopTask(task_id, reason, drain, grace):
+                self._tell_task(task_id, commands.Stop(reason, drain, grace))
+            case effects.CloseIdle(since, task_ids):
+                self.world.traffic.close_idle(state.id, task_ids, since)
+            case effects.FailHeld():
+                self.world.traffic.fail_held(state.id, effect)
+            case effects.ClaimCurrent():
+                self._claim(state)
+            case effects.ReleaseCurrent():
+                self._release(state)
+            case effects.SystemLine(text, task_id):
+                self.world.write_line(state.id, task_id, text)
+
+    def _start(self, state: Deployment, order: effects.StartTask) -> None:
+        task = new_task(order, state.id, state.identity.app_id, self.moment().at)
+        self._tell_task(task.id, Birth(task, order_of(self.world, state, task)))
+        self.world.store.save_behind(task)
+
+    def _tell_task(self, task_id: str, message: object) -> None:
+        self.world.directory.tell(Key("task", task_id), message, Lane.FACT)
+
+    def _claim(self, state: Deployment) -> None:
+        identity = state.identity
+        claim = ClaimCurrent(
+            deployment_id=state.id,
+            app_id=identity.app_id,
+            environment=identity.environment,
+            version=identity.version,
+        )
+        self.world.store.commit(claim).add_done_callback(partial(self._claimed, state))
+
+    def _release(self, state: Deployment) -> None:
+        identity = state.identity
+        release = ReleaseCurrent(
+            deployment_id=state.id, app_id=identity.app_id, environment=identity.environment
+        )
+        released = self.world.store.commit(release)
+        released.add_done_callback(lambda _: self.world.traffic.publish_hosts(identity.app_id))
+
+    def _claimed(self, state: Deployment, done: Future[Claim]) -> None:
+        """On the writer's thread, after the commit: winner and losers are told."""
+        if done.exception() is not None:
+            _log.warning(
+                "the address could not be claimed", deployment_id=state.id, error=str(done.exception())
+            )
+            return
+        claim = done.result()
+        self.world.traffic.publish_hosts(state.identity.app_id)
+        if not claim.won:
+            self._tell(state.id, events.Superseded(claim.current, claim.current_version))
+            return
+        self._tell(state.id, events.BecameCurrent())
+        losers = {*claim.older_pending, *([claim.previous] if claim.previous else [])} - {state.id}
+        for loser in losers:
+            self._tell(loser, events.Superseded(state.id, state.identity.version))
+
+    def _tell(self, deployment_id: str, fact: object) -> None:
+        self.world.directory.tell(Key("deployment", deployment_id), fact, Lane.FACT)
+
+    def save_behind(self, state: Deployment, notices: Sequence[Notice]) -> None:
+        self.world.store.save_behind(state, notices)
+
+    def commit(self, state: Deployment, notices: Sequence[Notice]) -> Future[Any]:
+        return self.world.store.commit(SaveDeployment(state), lambda _: notices)
+
+    def notices(self, before: Deployment, after: Deployment) -> Sequence[Notice]:
+        if after.revision == before.revision:
+            return ()
+        kind = after.phase.value if after.phase is not before.phase else "updated"
+        return (
+            Notice(
+                kind="deployment",
+                type=f"deployment.{kind}",
+                app_id=after.identity.app_id,
+                deployment_id=after.id,
+                task_id=None,
+                revision=after.revision,
+                data={"status": after.status.value, "phase": after.phase.value, "ready": after.tasks_ready},
+            ),
+        )
+
+    def may_passivate(self) -> bool:
+        """What sleeps or has ended, with nobody left to hear from, is a row and nothing else."""
+        state = self.state
+        return state is None or (
+            state.goal is not Goal.AWAKE and not state.members and state.next_deadline is None
+        )
+
+    def describe(self) -> dict[str, Any]:
+        state = self.state
+        return {} if state is None else {"status": state.status.value, "phase": state.phase.value}

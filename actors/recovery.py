@@ -1,0 +1,123 @@
+"""After a start: bring what the rows remember and what really lives together, then wake the actors it concerns.
+
+Called once by `platformd.app`, before anything is asked of actors, with the keeper's list of tasks. Making an actor is
+recovering it: it compares its row with reality in its first turn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import structlog
+
+from actors.messages import Key
+from actors.world import World
+from platformd import clock
+from platformd.domain.snapshot import Reason
+from platformd.domain.task import Task, TaskPhase
+
+_log = structlog.get_logger("recovery")
+SERVICE_STOPPED = Reason(code="SERVICE_STOPPED", message="the service stopped and took its tasks along")
+HOST_RESTARTED = Reason(code="HOST_RESTARTED", message="the host was restarted")
+
+
+@dataclass(frozen=True, slots=True)
+class Recovery:
+    """What was found: how many `deployments` were awake, and the `known` tasks; what else lives is a stray."""
+
+    deployments: int
+    known: tuple[str, ...]
+
+
+def recover(world: World, records: Iterable[Mapping[str, Any]]) -> Recovery:
+    """Rows for tasks that only the keeper knows, then an actor for everything that is not at rest.
+
+    `records` are the keeper's `task` packets. Tasks of unknown deployments are left to the driver to end.
+    """
+    for record in records:
+        _remember(world, record)
+    if world.host_restarted:
+        _bury_former_boot(world)
+    tasks = world.store.live_tasks()
+    owners = {task.deployment_id for task in tasks} | set(world.store.awake_deployments())
+    for deployment_id in owners:
+        world.directory.activate(Key("deployment", deployment_id))
+    for task in tasks:
+        world.directory.activate(Key("task", task.id))
+    return Recovery(deployments=len(owners), known=tuple(task.id for task in tasks))
+
+
+def _remember(world: World, record: Mapping[str, Any]) -> None:
+    """Make the task's row say at least what the keeper knows."""
+    deployment = world.store.deployment(record["deployment"])
+    if deployment is None:
+        _log.warning("a task of an unknown deployment is ended", task_id=record["task"])
+        return
+    task = world.store.task(record["task"])
+    if task is not None and task.phase is not TaskPhase.PENDING:
+        return
+    started_at = clock.steady_from_boot_ns(record["boot_ns"])
+    known = task or Task(
+        id=record["task"],
+        deployment_id=deployment.id,
+        app_id=deployment.identity.app_id,
+        slot=record["slot"],
+        generation=record["generation"],
+        created_at=started_at,
+        updated_at=started_at,
+    )
+    found = replace(
+        known,
+        phase=TaskPhase.STARTING,
+        pid=record["pid"],
+        handle=handle_of(record),
+        address=_address(record),
+        started_at=started_at,
+        retry_at=None,
+        revision=known.revision + 1,
+    )
+    world.store.save_behind(found)
+
+
+def handle_of(record: Mapping[str, Any]) -> dict[str, object]:
+    """The native driver's handle as the keeper's record has it."""
+    return {**record["handle"], "pid": record["pid"], "start_time": record["start_time"]}
+
+
+def _address(record: Mapping[str, Any]) -> tuple[str, int] | None:
+    port = record["handle"].get("port")
+    return None if port is None else ("127.0.0.1", port)
+
+
+def _bury_former_boot(world: World) -> None:
+    """Nothing outlives a reboot: the rows say so, and the deployments start what was awake again."""
+    for task in world.store.live_tasks():
+        _bury(world, task, HOST_RESTARTED)
+
+
+def _bury(world: World, task: Task, reason: Reason) -> None:
+    ended = replace(
+        task,
+        phase=TaskPhase.STOPPED,
+        stop_stage=None,
+        stop_deadline=None,
+        retry_at=None,
+        reason=reason,
+        ended_at=clock.steady(),
+        revision=task.revision + 1,
+    )
+    world.store.save_behind(ended)
+
+
+def end_all(world: World) -> None:
+    """For an orderly end that takes the tasks along: signal, wait out the grace, kill. Actors are gone by now.
+
+    Blocks, on a thread of its own. The rows say that the tasks ended, so the next start begins them anew.
+    """
+    for task in world.store.live_tasks():
+        deployment = world.store.deployment(task.deployment_id)
+        if deployment is not None:
+            world.drivers[deployment.spec.process_type].end(task, deployment.spec.stop)
+        _bury(world, task, SERVICE_STOPPED)

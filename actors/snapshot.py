@@ -1,0 +1,145 @@
+"""The actor whose state is a persisted snapshot: load, step, save, carry out. The one way both kinds change.
+
+A fact acts at once and its row is written behind. A command is a promise: its row is durable before anything acts
+on it and before the asker hears; meanwhile the mailbox is parked. Runs in turns on pool threads.
+"""
+
+from __future__ import annotations
+
+import random
+from abc import abstractmethod
+from collections.abc import Sequence
+from concurrent.futures import Future
+from datetime import datetime
+from typing import Any, Generic, Protocol, TypeVar
+
+from actors.base import BaseActor
+from actors.futures import Pending
+from actors.messages import Key, TimerFired
+from actors.world import World, crash_point
+from platformd import clock
+from platformd.domain.effects import Moment
+from platformd.domain.events import TimerElapsed
+from platformd.domain.machine import Step
+from platformd.domain.notice import Notice
+from platformd.ids import new_id
+
+
+class Snapshot(Protocol):
+    @property
+    def revision(self) -> int: ...
+    @property
+    def next_deadline(self) -> datetime | None: ...
+
+
+S = TypeVar("S", bound=Snapshot)
+_DEADLINE = "deadline"
+
+
+class SnapshotActor(BaseActor, Generic[S]):
+    """An actor around one pure state machine."""
+
+    COMMANDS: tuple[type, ...] = ()
+
+    def __init__(self, key: Key, world: World) -> None:
+        super().__init__(key)
+        self.world = world
+        self.state: S | None = None
+        self._timer: datetime | None = None
+
+    # For the two kinds
+
+    @abstractmethod
+    def load(self) -> S:
+        """The snapshot from the store; NotFound when there is none."""
+
+    @abstractmethod
+    def step(self, state: S, event: object, moment: Moment) -> Step[S, Any]: ...
+
+    @abstractmethod
+    def carry_out(self, state: S, effect: Any) -> None: ...
+
+    @abstractmethod
+    def save_behind(self, state: S, notices: Sequence[Notice]) -> None: ...
+
+    @abstractmethod
+    def commit(self, state: S, notices: Sequence[Notice]) -> Future[Any]: ...
+
+    @abstractmethod
+    def notices(self, before: S, after: S) -> Sequence[Notice]: ...
+
+    def became(self, before: S | None, after: S) -> None:
+        """The state is `after` from now on, before the effects of that step; `before` is None after loading."""
+
+    # What is the same for both
+
+    def receive(self, message: Any) -> Any:
+        state = self.require()
+        event = TimerElapsed() if type(message) is TimerFired else message
+        if type(message) is TimerFired:
+            self._timer = None
+        result = self.step(state, event, self.moment())
+        if isinstance(event, self.COMMANDS):
+            return self._commit_and_act(state, result)
+        self._act(state, result)
+        if result.state is not state:
+            self.save_behind(result.state, self.notices(state, result.state))
+        return None
+
+    def require(self) -> S:
+        """The present state, loaded at the first need."""
+        if self.state is None:
+            self.begin(self.load())
+        assert self.state is not None
+        return self.state
+
+    def begin(self, state: S) -> None:
+        """Live on from `state`."""
+        self.state = state
+        self.became(None, state)
+        self._set_timer(state)
+
+    def moment(self) -> Moment:
+        return Moment(clock.steady(), random.uniform(-1, 1), new_id)
+
+    def _act(self, before: S, result: Step[S, Any]) -> None:
+        self.state = result.state
+        if result.state is not before:
+            self.became(before, result.state)
+        for effect in result.effects:
+            name = type(effect).__name__
+            crash_point(f"before:{name}")
+            self.carry_out(result.state, effect)
+            crash_point(f"after:{name}")
+        self._set_timer(result.state)
+
+    def _commit_and_act(self, before: S, result: Step[S, Any]) -> Any:
+        if result.state is before:
+            self._act(before, result)
+            return before
+        answer = Pending()
+        self.park()
+        saved = self.commit(result.state, self.notices(before, result.state))
+        saved.add_done_callback(
+            lambda done: self.resume(lambda: self._committed(before, result, done, answer))
+        )
+        return answer
+
+    def _committed(self, before: S, result: Step[S, Any], saved: Future[Any], answer: Pending) -> None:
+        """Durable: act and answer. Not durable: nothing has happened, and the asker hears why."""
+        error = saved.exception()
+        if error is not None:
+            answer.reject(error)
+            return
+        self._act(before, result)
+        answer.resolve(result.state)
+
+    def _set_timer(self, state: S) -> None:
+        at = state.next_deadline
+        if at == self._timer:
+            return
+        self._timer = at
+        if at is None:
+            self.world.timers.clear(self.key, _DEADLINE)
+        else:
+            self.world.timers.set(self.key, _DEADLINE, at)

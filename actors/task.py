@@ -1,0 +1,140 @@
+"""The actor of one task: owns its launch, its max runtime and its stop, and tells its deployment.
+
+Hears from its deployment (Birth, Stop), from its driver, the gateway and its timer (facts), and from handlers
+(Terminate). Made anew from its row after a restart, it takes its process over. Runs on pool threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any
+
+from actors.messages import Key, Lane
+from actors.snapshot import SnapshotActor
+from actors.world import World
+from platformd.domain import commands, effects
+from platformd.domain.deployment.state import Deployment
+from platformd.domain.effects import Moment, TaskEffect
+from platformd.domain.machine import Step
+from platformd.domain.notice import Notice
+from platformd.domain.operations import SaveTask
+from platformd.domain.task import Task, TaskPhase
+from platformd.domain.task.transitions import pursue, step
+from platformd.drivers.base import Driver, LaunchOrder
+from platformd.errors import NotFound
+
+
+@dataclass(frozen=True, slots=True)
+class Birth:
+    """The first message of a new task: what it is and what to start."""
+
+    task: Task
+    order: LaunchOrder
+
+
+class TaskActor(SnapshotActor[Task]):
+    COMMANDS = (commands.Terminate,)
+    _order: LaunchOrder
+
+    def receive(self, message: Any) -> Any:
+        if isinstance(message, Birth):
+            return self._born(message)
+        return super().receive(message)
+
+    def _born(self, birth: Birth) -> None:
+        if self.state is not None:
+            return
+        self._order = birth.order
+        self.begin(birth.task)
+        super().receive(commands.Launch())
+
+    def on_activate(self) -> None:
+        """A row means this actor is made anew: take over what lives. A new task has none until its Birth."""
+        task = self.world.store.task(self.key.id)
+        if task is None:
+            return
+        self._order = _order_from_row(self.world, task)
+        self.begin(task)
+        if task.phase not in (TaskPhase.PENDING, TaskPhase.STOPPED, TaskPhase.FAILED):
+            self._driver.adopt(task, self._order)
+        for effect in pursue(task):
+            self.carry_out(task, effect)
+
+    def load(self) -> Task:
+        raise NotFound(f"there is no task {self.key.id}", code="TASK_NOT_FOUND")
+
+    def step(self, state: Task, event: object, moment: Moment) -> Step[Task, TaskEffect]:
+        return step(state, self._order.spec, event, moment)
+
+    def carry_out(self, state: Task, effect: TaskEffect) -> None:
+        match effect:
+            case effects.LaunchTask():
+                self._driver.launch(self._order)
+            case effects.CloseInGateway(drain):
+                self.world.traffic.close(state.deployment_id, state.id, drain)
+            case effects.Signal(signal):
+                self._driver.signal(state, signal)
+            case effects.Kill():
+                self._driver.kill(state)
+            case effects.Sweep():
+                self._driver.sweep(state)
+            case effects.Forget():
+                self._driver.forget(state)
+            case effects.Report(fact):
+                self.world.directory.tell(Key("deployment", state.deployment_id), fact, Lane.FACT)
+            case effects.SystemLine(text):
+                self.world.write_line(state.deployment_id, state.id, text)
+
+    @property
+    def _driver(self) -> Driver:
+        return self.world.drivers[self._order.spec.process_type]
+
+    def save_behind(self, state: Task, notices: Sequence[Notice]) -> None:
+        self.world.store.save_behind(state, notices)
+
+    def commit(self, state: Task, notices: Sequence[Notice]) -> Future[Any]:
+        return self.world.store.commit(SaveTask(snapshot=state), lambda _: notices)
+
+    def notices(self, before: Task, after: Task) -> Sequence[Notice]:
+        kind = after.phase.value if after.phase is not before.phase else "updated"
+        return (
+            Notice(
+                kind="task",
+                type=f"task.{kind}",
+                app_id=after.app_id,
+                deployment_id=after.deployment_id,
+                task_id=after.id,
+                revision=after.revision,
+                data={"state": after.phase.value, "slot": after.slot},
+            ),
+        )
+
+    def may_passivate(self) -> bool:
+        return self.state is None or self.state.phase.final
+
+    def describe(self) -> dict[str, Any]:
+        return {} if self.state is None else {"state": self.state.phase.value, "slot": self.state.slot}
+
+
+def order_of(world: World, deployment: Deployment, task: Task) -> LaunchOrder:
+    """What starts `task` of `deployment`."""
+    identity, spec = deployment.identity, deployment.spec
+    return LaunchOrder(
+        task_id=task.id,
+        deployment_id=deployment.id,
+        slot=task.slot,
+        generation=task.generation,
+        app_name=identity.app_name,
+        environment=identity.environment,
+        spec=spec,
+        executable=None if spec.artifact_id is None else world.executable(spec.artifact_id),
+    )
+
+
+def _order_from_row(world: World, task: Task) -> LaunchOrder:
+    deployment = world.store.deployment(task.deployment_id)
+    if deployment is None:
+        raise NotFound(f"task {task.id} belongs to an unknown deployment {task.deployment_id}")
+    return order_of(world, deployment, task)

@@ -1,0 +1,59 @@
+"""What actors act upon: the collaborators `platformd.app` puts together, and crash points for tests.
+
+Made once, shared by all actors, read on pool threads.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from actors.directory import Directory
+from actors.timers import Timers
+from platformd.domain.spec import ProcessType
+from platformd.drivers.base import Driver
+from platformd.store import Store
+
+if TYPE_CHECKING:
+    from datetime import datetime, timedelta
+    from pathlib import Path
+
+    from platformd.domain.deployment.routing import Routing
+    from platformd.domain.effects import FailHeld
+
+CRASH_VARIABLE = "PLATFORMD_CRASH_AT"
+_crash_at = os.environ.get(CRASH_VARIABLE, "")
+
+
+class Traffic(Protocol):
+    """What deployments and tasks say to the gateway; see `actors.traffic`."""
+
+    def route(self, deployment_id: str, before: Routing | None, after: Routing) -> None: ...
+    def fail_held(self, deployment_id: str, failure: FailHeld) -> None: ...
+    def close_idle(self, deployment_id: str, task_ids: tuple[str, ...], since: datetime) -> None: ...
+    def publish_hosts(self, app_id: str) -> None: ...
+    def close(self, deployment_id: str, task_id: str, drain: timedelta) -> None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class World:
+    """`executable` finds an artifact's file by its id; `write_line` takes (deployment id, task id or None, text) for
+    the deployment's log; `host_restarted` is True when the rows are of an earlier boot."""
+
+    directory: Directory
+    timers: Timers
+    store: Store
+    traffic: Traffic
+    drivers: Mapping[ProcessType, Driver]
+    executable: Callable[[str], Path | None]
+    write_line: Callable[[str, str | None, str], None]
+    host_restarted: bool = False
+
+
+def crash_point(name: str) -> None:
+    """Die here as by kill -9 when the environment asks for it; names are `before:<Effect>` and `after:<Effect>`."""
+    if _crash_at and _crash_at == name:
+        os.kill(os.getpid(), signal.SIGKILL)

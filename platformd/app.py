@@ -1,0 +1,339 @@
+"""The composition root of serve: puts the rooms together, starts them in order and stops them in reverse.
+
+Called by the command entry on the main thread, which becomes the loop's. Nothing here decides anything about
+deployments; it knows who needs whom.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+import uvloop
+
+from actors.bridge import Bridge
+from actors.creations import Creations
+from actors.deployment import DeploymentActor
+from actors.directory import Directory
+from actors.messages import Key
+from actors.quarantine import Quarantine
+from actors.recovery import Recovery, end_all, recover
+from actors.runtime import PoolRuntime
+from actors.supervisor import Supervisor
+from actors.task import TaskActor
+from actors.timers import Timers
+from actors.traffic import GatewayTraffic
+from actors.world import World
+from handlers.context import Context
+from handlers.routes import make_app, make_server
+from platformd import __version__, clock, datadir, listeners, observability, views
+from platformd.artifacts import ArtifactFiles
+from platformd.config import Settings
+from platformd.domain.naming import Addresses
+from platformd.domain.operations import AdoptDomain
+from platformd.domain.spec import ProcessType
+from platformd.drivers.launch_order import NativeSettings
+from platformd.drivers.native import NativeDriver
+from platformd.errors import PlatformError, Unavailable
+from platformd.hub import Hub
+from platformd.links.gateway import GatewayLink
+from platformd.links.keeper import KeeperLink
+from platformd.logstore import LogStore
+from platformd.readiness import Readiness
+from platformd.store import Store
+from platformd.views import Views
+
+SWITCH_INTERVAL = 0.0005  # commits and wakes are a few GIL hand-overs; the default makes each cost 5 ms
+RECONCILE_SECS = 10.0
+SETTLE_SECS = 5.0
+READY_SECS = 30.0
+_log = observability.get_logger("app")
+
+
+def serve(settings: Settings) -> int:
+    """Run until SIGTERM or Ctrl-C; the exit code: 0 well, 1 when it could not start."""
+    observability.configure(settings.log_format, settings.log_level, process="serve")
+    sys.setswitchinterval(SWITCH_INTERVAL)
+    try:
+        datadir.prepare(settings.data_dir)
+        with (
+            datadir.Lock(settings.data_dir) as lock,
+            asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+        ):
+            runner.run(_serve(settings, lock))
+    except (PlatformError, OSError) as error:
+        _log.error("cannot serve", detail=str(error))
+        return 1
+    return 0
+
+
+async def _serve(settings: Settings, lock: datadir.Lock) -> None:
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    async with Service(settings).running() as service:
+        lock.describe(f"pid {os.getpid()}, api {service.api_url}")
+        ready = asyncio.create_task(service.ready())
+        stopped = asyncio.create_task(stopping.wait())
+        await asyncio.wait({ready, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        if ready.done() and not ready.exception():
+            print(service.announcement, flush=True)  # noqa: T201 - the one line that scripts wait for
+        await stopped
+        ready.cancel()
+
+
+class Service:
+    """One running server. Its parts are made in `running`, in the order they need each other."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.loop = asyncio.get_running_loop()
+        self.hub = Hub(self.loop)
+        self.readiness = Readiness()
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[Service]:
+        async with AsyncExitStack() as stack:
+            self._open_store(stack)
+            self._start_actors(stack)
+            records = await self._meet_keeper(stack)
+            self._build_world(records)
+            await self._open_sockets()
+            await self._listen_to_gateway(stack)
+            self._serve_api()
+            self._recover(records)
+            await self._start_gateway()
+            stack.push_async_callback(self._wind_down)
+            reconciling = asyncio.create_task(self._reconcile())
+            stack.callback(reconciling.cancel)
+            gc.collect()
+            gc.freeze()
+            yield self
+
+    # ---- start, in order ----
+
+    def _open_store(self, stack: AsyncExitStack) -> None:
+        self.store = Store.open(self.settings.data_dir, publish=self.hub.publish)
+        stack.callback(self.store.close)
+        stored = self.store.anchor()
+        self.host_restarted = stored is None
+        if stored is None:
+            stored = clock.new_anchor()
+            self.store.save_anchor(stored)
+        clock.anchor(stored)
+        stack.callback(clock.anchor, None)
+        self.store.commit(AdoptDomain(domain=self.settings.domain)).result()
+
+    def _start_actors(self, stack: AsyncExitStack) -> None:
+        self.quarantine = Quarantine(self.store)
+        self.runtime = PoolRuntime()
+        supervisor = Supervisor(on_quarantine=self.quarantine)
+        self.directory = Directory(self.runtime, supervisor)
+        self.timers = Timers(self.directory.tell)
+        self.runtime.start()
+        self.timers.start()
+        stack.callback(self.runtime.stop)
+        stack.callback(self.directory.drop)
+        stack.callback(self.timers.stop)
+
+    async def _meet_keeper(self, stack: AsyncExitStack) -> list[dict[str, Any]]:
+        self.keeper = KeeperLink(self.settings.data_dir, self.loop, self._from_keeper, self._keeper_lost)
+        welcome = await self.keeper.connect()
+        stack.push_async_callback(self._leave_keeper)
+        self.readiness.set("native_driver", True)
+        return list(welcome.tasks)
+
+    def _build_world(self, records: list[dict[str, Any]]) -> None:
+        settings = self.settings
+        self.artifacts = ArtifactFiles(settings.data_dir / "artifacts")
+        self.logs = LogStore(settings.data_dir / "logs")
+        self.gateway = GatewayLink(settings.data_dir / "run" / "serve.sock", self.loop, self._from_gateway)
+        full = settings.gateway_errors == "full" or (
+            settings.gateway_errors is None and settings.gateway_on_loopback
+        )
+        self.traffic = GatewayTraffic(self.directory, self.store, self.gateway.send, full)
+        self.native = NativeDriver(
+            send=self.keeper.send,
+            loop=self.loop,
+            sink=lambda task_id, fact: self.directory.tell(Key("task", task_id), fact),
+            settings=NativeSettings(
+                data_dir=settings.data_dir,
+                task_ports=settings.task_ports,
+                run_as=settings.run_as and (settings.run_as.uid, settings.run_as.gid),
+                volume_roots=settings.volume_root,
+            ),
+            system_line=self._write_line,
+        )
+        self.native.on_keeper_event({"op": "resynced", "tasks": records})
+        world = World(
+            directory=self.directory,
+            timers=self.timers,
+            store=self.store,
+            traffic=self.traffic,
+            drivers={ProcessType.TISH: self.native},
+            executable=self._executable,
+            write_line=self._write_line,
+            host_restarted=self.host_restarted,
+        )
+        self.world = world
+        self.directory.register("deployment", lambda key: DeploymentActor(key, world))
+        self.directory.register("task", lambda key: TaskActor(key, world))
+
+    async def _open_sockets(self) -> None:
+        settings = self.settings
+        passed = listeners.from_service_manager()
+        self.api_socket = await self._listener("api", settings.host, settings.port, passed)
+        self.gateway_socket = await self._listener(
+            "gateway", settings.gateway_host, settings.gateway_port, passed
+        )
+        self.api_url = listeners.url(self.api_socket)
+        self.gateway_url = listeners.url(self.gateway_socket)
+
+    async def _listener(self, name: str, host: str, port: int, passed: Mapping[str, Any]) -> Any:
+        """Passed in, else held by the keeper, else new; the keeper holds a duplicate of it from now on."""
+        held = passed.get(name) or await self.keeper.take(name)
+        if held is not None and (name in passed or listeners.suits(held, host, port)):
+            listener = held
+        else:
+            if held is not None:
+                held.close()
+            listener = listeners.bind(host, port)
+        await self.keeper.offer(name, listener)
+        return listener
+
+    async def _listen_to_gateway(self, stack: AsyncExitStack) -> None:
+        await self.gateway.start()
+        stack.push_async_callback(self.gateway.close)
+
+    def _serve_api(self) -> None:
+        bridge = Bridge(self.directory)
+        settings = self.settings
+        port = settings.public_port
+        if port is None and settings.public_scheme == "http":
+            port = self.gateway_socket.getsockname()[1]
+        addresses = Addresses(scheme=settings.public_scheme, domain=settings.domain, port=port)
+        context = Context(
+            settings=settings,
+            views=Views(self.store, addresses, usage=self._usage, load=self._load),
+            hub=self.hub,
+            logs=self.logs,
+            artifacts=self.artifacts,
+            writes=Creations(self.store, self.directory, self.traffic, settings.domain),
+            ask=lambda kind, id, message: bridge.ask_async(Key(kind, id), message),
+            ready=self.readiness,
+            version=__version__,
+            deployment=self.store.deployment,
+            say=self._say,
+            recovering=lambda: self.readiness.recovering,
+        )
+        self.api = make_app(context)
+        self.api_server = make_server(self.api)
+        self.api_server.add_sockets([self.api_socket])
+
+    def _recover(self, records: list[dict[str, Any]]) -> None:
+        found: Recovery = recover(self.world, records)
+        self.native.end_strays(found.known)
+        self.readiness.recovered()
+        self.readiness.set("store", True)
+        _log.info("recovered", deployments=found.deployments, tasks=len(found.known))
+
+    async def _start_gateway(self) -> None:
+        settings = self.settings
+        proxies = [
+            argument for network in settings.trusted_proxy for argument in ("--trusted-proxy", str(network))
+        ]
+        argv = [
+            sys.executable,
+            "-m",
+            "platformd.gateway",
+            "--serve-socket",
+            str(settings.data_dir / "run" / "serve.sock"),
+            "--log-format",
+            settings.log_format or "json",
+            "--log-level",
+            settings.log_level,
+            *(["--trusted-proxy", *proxies] if proxies else []),
+        ]
+        await self.keeper.gateway(argv, dict(os.environ), ["gateway"])
+
+    # ---- while it runs ----
+
+    async def ready(self) -> None:
+        """Returns once everything that must be there is."""
+        await asyncio.wait_for(self.readiness.wait(), READY_SECS)
+
+    @property
+    def announcement(self) -> str:
+        return f"platformd ready api={self.api_url} gateway={self.gateway_url} data={self.settings.data_dir}"
+
+    async def _reconcile(self) -> None:
+        while True:
+            await asyncio.sleep(RECONCILE_SECS)
+            self.native.reconcile()
+
+    def _from_keeper(self, event: dict[str, Any]) -> None:
+        if event["op"] == "lines":
+            self.hub.lines(event["deployments"])
+            return
+        if event["op"] == "resynced":
+            self.readiness.set("native_driver", True)
+        self.native.on_keeper_event(event)
+
+    def _keeper_lost(self) -> None:
+        self.readiness.set("native_driver", False, "the keeper is being replaced")
+
+    def _from_gateway(self, report: Mapping[str, Any]) -> None:
+        self.traffic.on_report(report)
+        if report["op"] == "hello":
+            self.readiness.set("gateway", True)
+        elif report["op"] == "lost":
+            self.readiness.set("gateway", False, "the gateway is being replaced")
+
+    def _write_line(self, deployment_id: str, task_id: str | None, text: str) -> None:
+        line = {"op": "log", "deployment": deployment_id, "task": task_id or deployment_id}
+        with contextlib.suppress(Unavailable):
+            self.keeper.send({**line, "stream": "system", "lines": [text]})
+
+    async def _say(self, deployment_id: str, message: str) -> None:
+        self._write_line(deployment_id, None, message)
+
+    def _executable(self, artifact_id: str) -> Any:
+        artifact = self.store.artifact(artifact_id)
+        if artifact is None or artifact.sha256 is None:
+            return None
+        return self.artifacts.path(artifact.sha256)
+
+    def _usage(self, task_id: str) -> views.Usage | None:
+        used = self.native.usage([task_id]).get(task_id)
+        return None if used is None else views.Usage(used.cpu_percent, used.memory_bytes)
+
+    def _load(self, deployment_id: str) -> views.Load | None:
+        load = self.traffic.loads.get(deployment_id)
+        return None if load is None else views.Load(load.inflight, load.held)
+
+    # ---- stop, in reverse ----
+
+    async def _wind_down(self) -> None:
+        """No new commands, requests in flight end, what was accepted is stored."""
+        self.readiness.set("gateway", False, "the service is stopping")
+        self.directory.refuse_commands(Unavailable("the service is stopping", code="SHUTTING_DOWN"))
+        self.api_server.stop()
+        await self.api.close()
+        self.hub.close()
+        await self.loop.run_in_executor(None, self.directory.settle, SETTLE_SECS)
+        if self.settings.stop_tasks_on_exit:
+            self.timers.stop()
+            self.directory.drop()
+            await self.loop.run_in_executor(None, end_all, self.world)
+        await self.api_server.close_all_connections()
+
+    async def _leave_keeper(self) -> None:
+        await self.keeper.bye()
