@@ -10,6 +10,8 @@ import pytest
 
 from tests.gateway.harness import App, Gateway, answering, say
 
+HELLO = say()
+
 
 @pytest.fixture
 def gateway(tmp_path: Path, no_leaks: None) -> Iterator[Gateway]:
@@ -27,7 +29,7 @@ def app(no_leaks: None) -> Iterator[Callable[..., App]]:
     made: list[App] = []
 
     def make(
-        answer: bytes | Callable[[App, socket.socket, bytes, bytes], bool] = say(), backlog: int = 1024
+        answer: bytes | Callable[[App, socket.socket, bytes, bytes], bool] = HELLO, backlog: int = 1024
     ) -> App:
         made.append(App(answering(answer) if isinstance(answer, bytes) else answer, backlog))
         return made[-1]

@@ -58,7 +58,9 @@ class FakeServe:
         assert self._peer is not None
         self._peer.sendall(json.dumps(message).encode() + b"\n")
 
-    def sync(self, hosts: dict[str, Any], deployments: dict[str, Any], targets: dict[str, Any] | None = None) -> None:
+    def sync(
+        self, hosts: dict[str, Any], deployments: dict[str, Any], targets: dict[str, Any] | None = None
+    ) -> None:
         """A full table."""
         self.epoch += 1
         self.send(op="reset", epoch=self.epoch)
@@ -131,9 +133,10 @@ class Gateway:
     def start(self) -> subprocess.Popen[bytes]:
         """Another process on the same listener."""
         descriptor = self.listener.fileno()
-        # The shell moves the listener to descriptor 3, as the keeper's spawn does.
+        # It must be descriptor 3, as the keeper's spawn makes it.
+        mover = "import os, sys; os.dup2(int(sys.argv[1]), 3); os.execv(sys.argv[2], sys.argv[2:])"
         command = [
-            "sh", "-c", f'exec "$@" 3<&{descriptor} ' + (f"{descriptor}<&-" if descriptor != 3 else ""), "sh",
+            sys.executable, "-I", "-S", "-c", mover, str(descriptor),
             sys.executable, "-m", "platformd.gateway",
             "--serve-socket", str(self._folder / "serve.sock"), "--log-format", "json", *self._arguments,
         ]  # fmt: skip
@@ -291,7 +294,9 @@ class App:
     Counts connections and keeps the heads it saw.
     """
 
-    def __init__(self, handle: Callable[[App, socket.socket, bytes, bytes], bool], backlog: int = 1024) -> None:
+    def __init__(
+        self, handle: Callable[[App, socket.socket, bytes, bytes], bool], backlog: int = 1024
+    ) -> None:
         self._handle = handle
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=backlog)
         self.address: tuple[str, int] = self._listener.getsockname()
