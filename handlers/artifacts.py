@@ -82,6 +82,7 @@ class UploadHandler(Handler):
         except (PlatformError, HTTPError) as error:
             length = self._announced_length()
             if self.request.method != "POST" or length is None or length > LINGER:
+                self.request.cut = True  # type: ignore[attr-defined]
                 raise
             self._refusal = error  # told once the body is in, lest a reset overtake the answer
 
@@ -172,6 +173,7 @@ class UploadHandler(Handler):
     def _fail_now(self, error: Exception) -> None:
         """Answers while the body still comes; Tornado then cuts the connection."""
         self._refusal = error
+        self.request.cut = True  # type: ignore[attr-defined]
         self.log_exception(type(error), error, error.__traceback__)
         self.send_error(500, exc_info=(type(error), error, error.__traceback__))
 

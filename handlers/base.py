@@ -88,8 +88,7 @@ class Handler(RequestHandler):
         headers = request.headers
         self.admission.check_host(headers.get("Host", ""))
         origin = headers.get("Origin")
-        if origin is not None and origin in self.admission.cors_origins:
-            self._allow_origin(origin)
+        self._allow_origin()
         if request.method not in self.allowed_methods():
             raise HTTPError(405)
         if request.method not in SAFE_METHODS:
@@ -101,7 +100,10 @@ class Handler(RequestHandler):
         if getattr(request, "payload_too_large", False):
             raise TooLarge("the body is larger than 1 MiB; nothing here takes that much JSON")
 
-    def _allow_origin(self, origin: str) -> None:
+    def _allow_origin(self) -> None:
+        origin = self.request.headers.get("Origin")
+        if origin is None or origin not in self.admission.cors_origins:
+            return
         self.set_header("Access-Control-Allow-Origin", origin)
         self.set_header("Access-Control-Expose-Headers", "X-Request-Id, Location, Retry-After, Server-Timing")
         self.set_header("Vary", "Origin")
@@ -136,7 +138,7 @@ class Handler(RequestHandler):
             raise PlatformError(
                 "send the body without Content-Encoding", code="UNSUPPORTED_MEDIA_TYPE", status=415
             )
-        if not _JSON_TYPE.match(headers.get("Content-Type", "")):
+        if not _JSON_TYPE.match(getattr(self.request, "media_type", "")):
             raise PlatformError(
                 "send the body as Content-Type: application/json", code="UNSUPPORTED_MEDIA_TYPE", status=415
             )
@@ -267,8 +269,11 @@ class Handler(RequestHandler):
         error = problems.translated(raised, status_code)
         self.set_status(error.status)
         self.set_header("Content-Type", problems.CONTENT_TYPE)
+        self._allow_origin()
         if error.status == 405:
             self.set_header("Allow", ", ".join(self.allowed_methods()))
+        if getattr(self.request, "cut", False):
+            self.set_header("Connection", "close")
         if error.retry_after is not None:
             self.set_header("Retry-After", str(max(1, error.retry_after)))
         self.finish(msgspec.json.encode(problems.document(error, self.request_id)))

@@ -7,6 +7,7 @@ once and cut. Loop thread only.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable
 
 from tornado.httputil import (
@@ -22,17 +23,11 @@ LINGER = 16 << 20
 BODY_SECS = 60.0
 
 
-class Request(HTTPServerRequest):
-    """For the type checker: what `BodyCollector` adds to a request."""
-
-    payload: bytes
-    payload_too_large: bool
-
-
 class BodyCollector(HTTPMessageDelegate):
     """Gathers the body as `request.payload`, at most `longest` bytes, and lets `inner` run once it is whole.
 
-    `request.body` stays empty, so Tornado never guesses at forms in it.
+    It leaves on the request: `payload`, or `payload_too_large` and, where the rest is not read, `cut` (both True);
+    and `media_type`, which stands for the Content-Type header.
     """
 
     def __init__(
@@ -51,9 +46,13 @@ class BodyCollector(HTTPMessageDelegate):
         connection = self._request.connection
         assert connection is not None
         connection.set_body_timeout(BODY_SECS)  # type: ignore[attr-defined]  # every HTTP/1 connection has it
+        # Tornado would parse what calls itself a form before the handler can refuse it.
+        self._request.media_type = headers.get("Content-Type", "")  # type: ignore[attr-defined]
+        headers.pop("Content-Type", None)
         announced = headers.get("Content-Length", "")
         if announced.isdecimal() and int(announced[:19]) > LINGER:
-            self._answer_too_large()
+            self._answer_and_cut()
+            return asyncio.sleep(0)  # by then it has answered, and Tornado asks for no body
         return self._inner.headers_received(start_line, headers)
 
     def data_received(self, chunk: bytes) -> None:
@@ -63,7 +62,7 @@ class BodyCollector(HTTPMessageDelegate):
         elif self._chunks:
             self._chunks.clear()
         if self._received > LINGER and not self._answered:
-            self._answer_too_large()
+            self._answer_and_cut()
 
     def finish(self) -> None:
         if self._answered:
@@ -76,6 +75,10 @@ class BodyCollector(HTTPMessageDelegate):
 
     def on_connection_close(self) -> None:
         self._inner.on_connection_close()
+
+    def _answer_and_cut(self) -> None:
+        self._request.cut = True  # type: ignore[attr-defined]
+        self._answer_too_large()
 
     def _answer_too_large(self) -> None:
         self._answered = True

@@ -23,14 +23,15 @@ def seconds(value: str | float) -> float:
 
 def instant(text: str, now: datetime) -> datetime:
     """The instant of an RFC 3339 time, or of a duration that means so long before `now`."""
-    if _DURATION.match(text):
-        return now - timedelta(seconds=seconds(text))
     try:
+        if _DURATION.match(text):
+            return now - timedelta(seconds=seconds(text))
         found = datetime.fromisoformat(text)
-    except ValueError:
-        found = None
-    if found is None or found.tzinfo is None:
-        raise ValueError(
-            f'must be an RFC 3339 time such as "2026-01-31T12:00:00Z" or a duration such as "10m", not {text[:80]!r}'
-        )
-    return found.astimezone(UTC)
+        if found.tzinfo is not None:
+            return found.astimezone(UTC)
+    except (ValueError, OverflowError):
+        pass
+    raise ValueError(
+        'must be an RFC 3339 time such as "2026-01-31T12:00:00Z" or a duration such as "10m" that is so long ago, '
+        f"not {text[:80]!r}"
+    )

@@ -1,0 +1,267 @@
+"""The API on a loopback port with everything real but the actors, for tests of handlers.
+
+Store, views, hub, artifacts and logs are the service's own, on a temporary directory. Orders go to `ScriptedActors`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from tornado.netutil import bind_sockets
+
+from handlers import Api, Context, make_app, make_server
+from platformd import clock
+from platformd.artifacts import ArtifactFiles
+from platformd.config import Settings
+from platformd.domain import commands
+from platformd.domain.deployment.state import Deployment, Goal, Phase, Status
+from platformd.domain.naming import Addresses
+from platformd.domain.operations import (
+    CompleteArtifact,
+    CreateApp,
+    CreateArtifact,
+    CreateDeployment,
+    SaveDeployment,
+    SaveTask,
+)
+from platformd.domain.snapshot import App, Artifact
+from platformd.domain.spec import DeploymentSpec
+from platformd.domain.task import Task, TaskPhase
+from platformd.errors import InvalidState
+from platformd.hub import Hub
+from platformd.ids import new_id
+from platformd.keeper import segments
+from platformd.logstore import LogStore
+from platformd.store import Store
+from platformd.views import Views
+from tests.handlers.client import Client
+
+SCRIPT = b"#!/bin/sh\nexec sleep 1\n"
+
+
+@dataclass
+class StoredWrites:
+    """Creations without actors and without a gateway."""
+
+    store: Store
+
+    async def create_app(
+        self, *, name: str, namespace: str, description: str | None, labels: Mapping[str, str]
+    ) -> App:
+        return await asyncio.wrap_future(
+            self.store.commit(
+                CreateApp(
+                    name=name,
+                    namespace=namespace,
+                    description=description,
+                    labels=labels,
+                    domain="localhost",
+                    at=clock.now(),
+                )
+            )
+        )
+
+    async def create_artifact(self, *, name: str, content_type: str) -> Artifact:
+        operation = CreateArtifact(name=name, content_type=content_type, at=clock.now())
+        return await asyncio.wrap_future(self.store.commit(operation))
+
+    async def complete_artifact(self, artifact_id: str, *, sha256: str, size: int) -> Artifact:
+        operation = CompleteArtifact(id=artifact_id, sha256=sha256, size=size, at=clock.now())
+        return await asyncio.wrap_future(self.store.commit(operation))
+
+    async def create_deployment(self, *, app_id: str, environment: str, spec: DeploymentSpec) -> Deployment:
+        operation = CreateDeployment(
+            app_id=app_id,
+            environment=environment,
+            spec=spec,
+            domain="localhost",
+            at=clock.now(),
+            steady=clock.steady(),
+        )
+        return await asyncio.wrap_future(self.store.commit(operation))
+
+
+@dataclass
+class ScriptedActors:
+    """Answers orders as the actors would on their simplest way; `fail` makes the next one raise."""
+
+    store: Store
+    asked: list[tuple[str, str, object]] = field(default_factory=list)
+    fail: BaseException | None = None
+
+    async def ask(self, kind: str, id: str, command: object) -> Any:
+        self.asked.append((kind, id, command))
+        if self.fail is not None:
+            failure, self.fail = self.fail, None
+            raise failure
+        if kind == "task":
+            task = self.store.task(id)
+            assert task is not None
+            changed_task = replace(task, phase=TaskPhase.STOPPING, revision=task.revision + 1)
+            return await asyncio.wrap_future(self.store.commit(SaveTask(changed_task)))
+        deployment = self.store.deployment(id)
+        assert deployment is not None
+        return await self.save(self._step(deployment, command))
+
+    async def save(self, deployment: Deployment) -> Deployment:
+        return await asyncio.wrap_future(self.store.commit(SaveDeployment(deployment)))
+
+    def _step(self, deployment: Deployment, command: object) -> Deployment:
+        now = replace(deployment, revision=deployment.revision + 1)
+        match command:
+            case commands.Scale(replicas):
+                if deployment.status.final:
+                    raise InvalidState(f"deployment {deployment.id} is {deployment.status}")
+                spec = replace(now.spec, replicas=replicas)
+                return replace(now, spec=spec, target=max(1, replicas), generation=now.generation + 1)
+            case commands.Cancel():
+                return replace(now, status=Status.CANCELLED, phase=Phase.DONE, goal=Goal.FINISHED)
+            case commands.Wake():
+                return replace(now, status=Status.RUNNING, phase=Phase.WAKING, goal=Goal.AWAKE)
+            case commands.Sleep():
+                return replace(now, status=Status.RUNNING, phase=Phase.ASLEEP, goal=Goal.ASLEEP)
+        raise AssertionError(command)
+
+
+class Lines:
+    """Writes output of one task the way the keeper does, and says so to the hub."""
+
+    def __init__(self, root: Path, hub: Hub, deployment_id: str, task_id: str) -> None:
+        self._writer = segments.Writer(str(root / deployment_id / task_id))
+        self._hub = hub
+        self._deployment_id = deployment_id
+        self.last_id = 0
+
+    def write(self, *lines: str, stream: int = segments.STDOUT, announce: bool = True) -> list[int]:
+        """The ids of the new lines."""
+        payload = "".join(line + "\n" for line in lines).encode()
+        first = max(self.last_id + 1, int(clock.now().timestamp() * 1e6))
+        buffers = segments.frame(stream, segments.LINES, [payload], len(lines), first)
+        size = sum(map(len, buffers))
+        if self._writer.needs_new_segment(size):
+            self._writer.begin_segment(first)
+        self._writer.append(buffers, size)
+        self.last_id = first + len(lines) - 1
+        if announce:
+            self._hub.lines({self._deployment_id: self.last_id})
+        return list(range(first, first + len(lines)))
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+@dataclass
+class Served:
+    """A running API; `client` calls it."""
+
+    context: Context
+    app: Api
+    store: Store
+    actors: ScriptedActors
+    client: Client
+    said: list[tuple[str, str]]
+    state: dict[str, Any]
+    logs_root: Path
+    writers: list[Lines] = field(default_factory=list)
+
+    async def app_id(self, name: str = "my-api") -> str:
+        answer = await self.client.post("/api/v1/apps", {"name": name})
+        assert answer.status == 201, answer
+        return str(answer.json["id"])
+
+    async def artifact_id(self, content: bytes = SCRIPT) -> str:
+        made = await self.client.post("/api/v1/artifacts", {"name": "server"})
+        path = f"/api/v1/artifacts/{made.json['id']}/upload"
+        uploaded = await self.client.call("POST", path, body=content)
+        assert uploaded.status == 200, uploaded
+        return str(made.json["id"])
+
+    async def deployment(self, app_id: str | None = None, **spec: Any) -> Any:
+        app_id = app_id or await self.app_id()
+        body = {"artifact_id": await self.artifact_id(), **spec}
+        answer = await self.client.post(f"/api/v1/apps/{app_id}/deployments", body)
+        assert answer.status == 201, answer
+        return answer.json
+
+    async def task(self, deployment: Any, **changes: Any) -> Task:
+        task = Task(
+            id=new_id(),
+            deployment_id=deployment["id"],
+            app_id=deployment["app_id"],
+            slot=0,
+            generation=1,
+            phase=TaskPhase.RUNNING,
+            created_at=clock.now(),
+            updated_at=clock.now(),
+        )
+        return await asyncio.wrap_future(self.store.commit(SaveTask(replace(task, **changes))))
+
+    async def change(self, deployment_id: str, **changes: Any) -> Deployment:
+        """Saves the deployment with `changes`, as its actor would."""
+        now = self.store.deployment(deployment_id)
+        assert now is not None
+        return await self.actors.save(replace(now, revision=now.revision + 1, **changes))
+
+    async def finish(self, deployment_id: str) -> None:
+        await self.change(deployment_id, status=Status.CANCELLED, phase=Phase.DONE, goal=Goal.FINISHED)
+
+    def lines(self, deployment_id: str, task_id: str | None = None) -> Lines:
+        writer = Lines(self.logs_root, self.context.hub, deployment_id, task_id or new_id())
+        self.writers.append(writer)
+        return writer
+
+
+class Running:
+    """Starts and stops a `Served`: `async with Running(folder, cors_origin=(…)) as served`."""
+
+    def __init__(
+        self, folder: Path, change: Callable[[Context], Context] = lambda same: same, **settings: Any
+    ) -> None:
+        self._folder = folder
+        self._change = change
+        self._settings = Settings(data_dir=folder, port=0, **settings)
+
+    async def __aenter__(self) -> Served:
+        hub = Hub(asyncio.get_running_loop())
+        store = Store.open(self._folder, publish=hub.publish)
+        actors = ScriptedActors(store)
+        said: list[tuple[str, str]] = []
+        state: dict[str, Any] = {"ready": True, "status": "ok", "checks": {}, "recovering": False}
+
+        async def say(deployment_id: str, message: str) -> None:
+            said.append((deployment_id, message))
+
+        context = Context(
+            settings=self._settings,
+            views=Views(store, Addresses(port=47000)),
+            hub=hub,
+            logs=LogStore(self._folder / "logs"),
+            artifacts=ArtifactFiles(self._folder / "artifacts"),
+            writes=StoredWrites(store),
+            ask=actors.ask,
+            deployment=store.deployment,
+            ready=lambda: {name: state[name] for name in ("ready", "status", "checks")},
+            version="1.2.3",
+            say=say,
+            recovering=lambda: bool(state["recovering"]),
+        )
+        app = make_app(self._change(context))
+        self._server = make_server(app)
+        sockets = bind_sockets(0, "127.0.0.1")
+        self._server.add_sockets(sockets)
+        client = Client(sockets[0].getsockname()[1])
+        self._served = Served(context, app, store, actors, client, said, state, self._folder / "logs")
+        return self._served
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.stop()
+        await self._served.app.close()
+        await self._server.close_all_connections()
+        for writer in self._served.writers:
+            writer.close()
+        self._served.context.hub.close()
+        self._served.store.close()
