@@ -84,11 +84,14 @@ async def test_a_time_out_before_the_turn_withdraws_the_ask(bridge: Bridge, pool
 
 
 async def test_a_time_out_within_the_turn_drops_the_late_answer(bridge: Bridge) -> None:
+    troubles: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, trouble: troubles.append(trouble))
     gate = Gate()
     with pytest.raises(ActorTimeout, match="may still be carried out"):
         await bridge.ask_async(A, gate, timeout=0.05)
     gate.reached().open()
     assert await bridge.ask_async(A, "next") == "next"
+    assert troubles == []
 
 
 async def test_a_cancelled_caller_withdraws_the_ask(bridge: Bridge, pool: World) -> None:

@@ -300,9 +300,24 @@ def test_restart_replaces_the_actor_between_messages_and_loses_nothing(pool: Wor
     gate.open()
     pool.settle()
     assert [message for _, message in pool.heard] == list(range(31))
+    assert old.notes == [], "the rest of its turn was for its successor"
     assert pool.ask(lambda probe: probe) is not old
     assert not old.actor_ref.is_alive()
     assert len(pool.activations) == 2
+
+
+def test_stopped_by_its_ref_an_actor_leaves_what_is_queued_to_its_successor(pool: World) -> None:
+    gate = Gate()
+    old = pool.ask(lambda probe: probe)
+    pool.tell(gate)
+    gate.reached()
+    stopped = old.actor_ref.stop(block=False)
+    after = pool.directory.ask(A, "after")
+    gate.open()
+    assert stopped.get(timeout=PATIENCE) is True
+    assert after.get(timeout=PATIENCE) == "after"
+    assert old.notes == []
+    assert pool.activations == [A, A]
 
 
 def test_there_is_nobody_to_restart(world: World) -> None:
@@ -346,6 +361,15 @@ def test_a_message_that_comes_while_it_says_yes_keeps_it(pool: World) -> None:
     eventually(lambda: pool.directory.count() == 0)
     assert pool.heard == [(key, "first"), (key, "second")]
     assert pool.activations == [key], "the second message found the same actor"
+
+
+def test_a_mailbox_that_closed_never_takes_its_successor_out_of_the_index(inline: World) -> None:
+    inline.all_may_passivate = True
+    old = inline.ask(lambda probe: probe.actor_inbox)
+    inline.all_may_passivate = False
+    inline.ask("back again")
+    inline.directory._forget(old)
+    assert inline.directory.find(A) is not None
 
 
 def test_a_ref_to_a_passivated_actor_is_dead(world: World) -> None:
@@ -411,20 +435,48 @@ def test_there_are_never_more_than_eight_threads(no_leaks: None, logs: list[Any]
     world.settle()
     runtime = world.runtime
     eventually(lambda: runtime.threads == 2)
+    eventually(lambda: set(runtime._idle) == set(runtime._workers), timeout=2)
     world.end()
 
 
-def test_work_left_by_a_turn_that_then_stalls_is_taken_by_the_other_thread(pool: World) -> None:
+def test_work_left_by_a_turn_that_then_stalls_is_taken_by_the_other_thread(
+    no_leaks: None, logs: list[Any]
+) -> None:
+    pool = World.pooled(logs, long_turn=60.0)
     gate = Gate()
 
     def tell_and_stall(probe: Probe) -> None:
         pool.tell("for b", B)
         gate(probe)
 
+    runtime = pool.runtime
+    assert isinstance(runtime, PoolRuntime)
+    eventually(lambda: len(runtime._idle) == 2)
     pool.tell(tell_and_stall)
     gate.reached()
     eventually(lambda: pool.heard == [(B, "for b")])
     gate.open()
+    pool.end()
+
+
+def test_what_becomes_ready_while_a_thread_lies_down_is_not_overlooked(
+    pool: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The thread found nothing to do, then something came, then it entered itself among the sleepers."""
+    runtime = pool.runtime
+    assert isinstance(runtime, PoolRuntime)
+    monkeypatch.setattr(runtime, "_look", lambda: None)
+    eventually(lambda: len(runtime._idle) == 2)
+
+    class Bed(list[Any]):
+        def append(self, worker: Any) -> None:
+            if not pool.heard:
+                pool.tell("in between", B)
+            super().append(worker)
+
+    runtime._idle = Bed(runtime._idle)
+    pool.tell(lambda _: None)
+    eventually(lambda: pool.heard == [(B, "in between")], timeout=5)
 
 
 def test_an_actor_weighs_less_than_three_kilobytes(inline: World) -> None:

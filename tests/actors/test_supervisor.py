@@ -136,10 +136,20 @@ def test_restart_ends_a_quarantine_too(world: World) -> None:
 
 def test_a_resume_from_within_the_announcement_is_no_race(pool: World) -> None:
     """An operator may be faster than the turn that still announces the quarantine."""
-    pool.supervisor._on_quarantine = lambda key, _: pool.directory.resume(key)
+    gate = Gate()
+
+    def be_fast(key: Key, _: object) -> None:
+        assert pool.directory.resume(key)
+        pool.tell(gate)
+        gate.reached()
+
+    pool.supervisor._on_quarantine = be_fast
     for _ in range(BUDGET + 1):
         pool.tell(fails(ValueError()))
-    eventually(lambda: pool.directory.find(A).state is State.IDLE)
+    gate.reached()
+    eventually(lambda: [worker.mailbox for worker in pool.runtime._workers].count(None) == 1)
+    assert pool.directory.find(A).state is State.RUNNING, "the turn that announced has not ended the other's"
+    gate.open()
     assert pool.ask("here") == "here"
 
 

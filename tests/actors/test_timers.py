@@ -123,6 +123,9 @@ def test_a_hundred_thousand_set_and_cleared_leave_nothing(wheel: Wheel) -> None:
     assert len(wheel.timers) == 0
     assert len(wheel.timers._heap) < 200
     assert wheel.timers._live == {}
+    for number in range(1000):
+        wheel.timers.set(A, "idle", far + number * SECOND)
+    assert len(wheel.timers._heap) < 200
 
 
 def test_one_that_cannot_be_told_does_not_keep_the_others(wheel: Wheel, logs: list[Any]) -> None:
@@ -201,6 +204,8 @@ def test_setting_a_distant_timer_does_not_wake_the_thread(turning: Wheel) -> Non
     turning.timers._changed.notify = lambda n=1: notified.append(n)  # type: ignore[method-assign]
     turning.timers.set(A, "wake", clock.steady() + timedelta(seconds=60))
     assert notified == []
+    turning.timers.set(A, "soon", clock.steady() + timedelta(milliseconds=300))
+    assert notified == [1]
 
 
 def test_nothing_fires_after_stop(no_leaks: None) -> None:
