@@ -136,7 +136,7 @@ def holds(pid: int, inode: int) -> bool | None:
     """Whether `pid` has that socket open; None when it may not be looked at."""
     folder, wanted = f"/proc/{pid}/fd", f"socket:[{inode}]"
     try:
-        names = os.listdir(folder)  # noqa: PTH208 - a Path for each descriptor costs more than reading it
+        names = os.listdir(folder)
     except PermissionError:
         return None
     except OSError:
@@ -151,6 +151,6 @@ def holder(inode: int, pids: Iterable[int]) -> int | None:
 
 def _link(path: str) -> str:
     try:
-        return os.readlink(path)  # noqa: PTH115 - as above
+        return os.readlink(path)
     except OSError:
         return ""

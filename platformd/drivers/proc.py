@@ -44,7 +44,7 @@ def alive(pid: int, start_time: int) -> bool:
 def table() -> dict[int, Process]:
     """Every live process, zombies left out: one read each, ~20 µs a process."""
     processes = {}
-    for name in os.listdir("/proc"):  # noqa: PTH208 - a Path for each entry costs as much as reading it
+    for name in os.listdir("/proc"):
         if name[0] in "123456789":
             process = read(int(name))
             if process is not None and process.alive:
@@ -75,7 +75,7 @@ def has_marker(pid: int, task_id: str) -> bool:
 def children(pid: int) -> list[int] | None:
     """The direct children of `pid`; None where the kernel does not tell."""
     try:
-        threads = os.listdir(f"/proc/{pid}/task")  # noqa: PTH208 - as above
+        threads = os.listdir(f"/proc/{pid}/task")
     except OSError:
         return []
     found: list[int] = []
@@ -137,7 +137,7 @@ def send(pid: int, start_time: int, number: int) -> bool:
 def folder(pid: int) -> str:
     """The working directory of `pid`, also when it has been removed; empty when it may not be looked at."""
     try:
-        return os.readlink(f"/proc/{pid}/cwd").removesuffix(" (deleted)")  # noqa: PTH115 - it may no longer exist
+        return os.readlink(f"/proc/{pid}/cwd").removesuffix(" (deleted)")
     except OSError:
         return ""
 
