@@ -129,7 +129,11 @@ class PoolRuntime:
         worker = _Worker(spare)
         worker.thread = threading.Thread(target=self._work, args=(worker,), name="actors-pool", daemon=True)
         self._workers.append(worker)
-        worker.thread.start()
+        try:
+            worker.thread.start()
+        except RuntimeError:
+            self._workers.remove(worker)
+            raise
 
     def _work(self, worker: _Worker) -> None:
         self._here.worker = worker
@@ -182,7 +186,12 @@ class PoolRuntime:
 
     def _look_again(self) -> None:
         while not self._stopping.wait(LOOK_EVERY):
-            self._look()
+            try:
+                self._look()
+            except (
+                Exception
+            ):  # no thread to be had, a log that cannot be written: the next look may fare better
+                _log.exception("the look at the actors' threads failed")
 
     def _look(self) -> None:
         now = clock.monotonic()

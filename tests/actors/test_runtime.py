@@ -439,6 +439,27 @@ def test_there_are_never_more_than_eight_threads(no_leaks: None, logs: list[Any]
     world.end()
 
 
+def test_the_look_survives_a_machine_without_another_thread(
+    no_leaks: None, logs: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World.pooled(logs, long_turn=0.05)
+    assert isinstance(world.runtime, PoolRuntime)
+    runtime, gate = world.runtime, Gate()
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", fails_to_start)
+        world.tell(gate)
+        gate.reached()
+        eventually(lambda: world.logged("the look at the actors' threads failed"))
+        assert runtime.threads == 2
+    eventually(lambda: runtime.threads == 3)
+    gate.open()
+    world.end()
+
+
+def fails_to_start(_: threading.Thread) -> None:
+    raise RuntimeError("can't start new thread")
+
+
 def test_work_left_by_a_turn_that_then_stalls_is_taken_by_the_other_thread(
     no_leaks: None, logs: list[Any]
 ) -> None:
