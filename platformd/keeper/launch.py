@@ -81,10 +81,8 @@ class Spawner:
         os.chdir(folder)
         if self.oom.lowered:
             self.oom.set(self.oom.inherited)
-        limits = {"NOFILE": self.nofile, **(identity.limits if identity else {})}
-        for name, soft in limits.items():
-            hard = resource.getrlimit(_LIMITS[name])[1]
-            resource.setrlimit(_LIMITS[name], (soft if hard == -1 else min(soft, hard), hard))
+        for name, soft in {"NOFILE": self.nofile, **(identity.limits if identity else {})}.items():
+            _set_soft_limit(name, soft)
         if identity is None or identity.owner is None or identity.owner == (self.uid, self.gid):
             return
         uid, gid = identity.owner
@@ -93,22 +91,29 @@ class Spawner:
         os.setresuid(uid, uid, self.uid)  # the saved one brings us back, and is lost to the child at its exec
 
     def _take_off(self, identity: Identity | None) -> None:
-        if identity is not None and identity.owner is not None and os.geteuid() != self.uid:
-            os.setresuid(self.uid, self.uid, self.uid)
-        if os.getegid() != self.gid or os.getresgid()[2] != self.gid:
-            os.setresgid(self.gid, self.gid, self.gid)
-        if identity is not None and identity.owner is not None and os.getgroups() != self.groups:
-            os.setgroups(self.groups)
+        if identity is not None and identity.owner is not None:
+            if os.geteuid() != self.uid:
+                os.setresuid(self.uid, self.uid, self.uid)
+            if os.getresgid() != (self.gid, self.gid, self.gid):
+                os.setresgid(self.gid, self.gid, self.gid)
+            if os.getgroups() != self.groups:
+                os.setgroups(self.groups)
+        os.fchdir(self.home)
         for name in {"NOFILE", *(identity.limits if identity else ())}:
-            hard = resource.getrlimit(_LIMITS[name])[1]
-            resource.setrlimit(_LIMITS[name], (self.soft[name], hard))
+            _set_soft_limit(name, self.soft[name])
         if self.oom.lowered:
             self.oom.set(self.oom.KEEPER)
-        os.fchdir(self.home)
 
     def close(self) -> None:
         for fd in (self.oom.fd, self.home, self.null):
             os.close(fd)
+
+
+def _set_soft_limit(name: str, soft: int) -> None:
+    """As asked, or what the hard limit allows."""
+    hard = resource.getrlimit(_LIMITS[name])[1]
+    allowed = soft if hard == resource.RLIM_INFINITY else hard if soft == -1 else min(soft, hard)
+    resource.setrlimit(_LIMITS[name], (allowed, hard))
 
 
 def _posix_spawn(argv: Sequence[str], env: dict[str, str], actions: list[tuple[int, int, int]]) -> int:
