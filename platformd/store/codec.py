@@ -51,7 +51,7 @@ class Decoding:
     def __init__(self) -> None:
         self._reported: set[str] = set()
 
-    def decode(self, kind: type[T], id: str, format: int, text: str) -> T | None:
+    def decode(self, kind: type[T], id: str, format: int, text: str | bytes) -> T | None:
         """The record, or None for a row that is left alone because it cannot be read."""
         if format > SCHEMA:
             self._report(kind, id, f"format {format} is newer than {SCHEMA}")

@@ -90,7 +90,7 @@ def storage_error(error: BaseException, path: Path | None) -> PlatformError:
 
 
 def _code(error: BaseException) -> int:
-    cause = error.__cause__ if isinstance(error, peewee.PeeweeException) else error
+    cause = error.__context__ if isinstance(error, peewee.PeeweeException) else error  # the engine's own
     return getattr(cause, "sqlite_errorcode", None) or 0
 
 

@@ -17,8 +17,13 @@ from platformd.store.saves import save
 
 PRODUCTION = "production"
 
+# One statement for all there is to know: each one is a chance to lose the interpreter to another thread for a while.
 _NEXT_VERSION = """
-UPDATE apps SET versions = versions + 1 WHERE id = ? RETURNING versions, name, namespace, subdomain
+UPDATE apps SET versions = versions + 1 WHERE id = ?1
+RETURNING versions, name, namespace, subdomain,
+          EXISTS (SELECT 1 FROM environments WHERE app_id = ?1 AND slug = ?2),
+          EXISTS (SELECT 1 FROM artifacts WHERE id = ?3),
+          (SELECT sha256 FROM artifacts WHERE id = ?3)
 """
 _NEW_HOST = """
 INSERT INTO hosts (hostname, kind, label, app_id, environment, deployment_id) VALUES (?, ?, ?, ?, ?, ?)
@@ -43,17 +48,14 @@ UPDATE environments SET current_deployment = NULL WHERE app_id = ? AND slug = ? 
 def create_deployment(operation: CreateDeployment, database: SqliteDatabase) -> Deployment:
     """See `CreateDeployment`."""
     app_id, slug, spec = operation.app_id, operation.environment, operation.spec
-    row = database.execute_sql(_NEXT_VERSION, (app_id,)).fetchone()
+    row = database.execute_sql(_NEXT_VERSION, (app_id, slug, spec.artifact_id)).fetchone()
     if row is None:
         raise NotFound(f"there is no app {app_id}", code="APP_NOT_FOUND")
-    version, name, namespace, subdomain = row
-    _check_artifact(database, spec.artifact_id)
-    taken = add_environment(database, app_id, subdomain, slug, operation.domain, operation.at)
-    if taken is not None:
-        raise Conflict(
-            f"environment {slug!r} would be {taken!r}, and that name is taken; choose another slug",
-            code="HOSTNAME_TAKEN",
-        )
+    version, name, namespace, subdomain, has_environment, has_artifact, sha256 = row
+    if spec.artifact_id is not None:
+        _check_artifact(spec.artifact_id, has_artifact, sha256)
+    if not has_environment:
+        _add_environment(database, operation, subdomain)
     id = new_id()
     sha = naming.deployment_sha(app_id, version, encode(spec), operation.commit_sha)
     host = _take_preview_host(database, operation, name=name, sha=sha, version=version, deployment_id=id)
@@ -126,17 +128,24 @@ def _progress(spec: DeploymentSpec) -> timedelta:
     return timedelta(seconds=spec.progress_deadline_secs)
 
 
-def _check_artifact(database: SqliteDatabase, artifact_id: str | None) -> None:
-    if artifact_id is None:
-        return
-    row = database.execute_sql("SELECT sha256 FROM artifacts WHERE id = ?", (artifact_id,)).fetchone()
-    if row is None:
+def _check_artifact(artifact_id: str, exists: bool, sha256: str | None) -> None:
+    if not exists:
         message = f"there is no artifact {artifact_id}; POST /api/v1/artifacts makes one"
         raise Invalid(message, faults=[Fault("/artifact_id", message)])
-    if row[0] is None:
+    if sha256 is None:
         raise Conflict(
             f"artifact {artifact_id} has no bytes yet; upload them to /api/v1/artifacts/{artifact_id}/upload",
             code="ARTIFACT_INCOMPLETE",
+        )
+
+
+def _add_environment(database: SqliteDatabase, operation: CreateDeployment, subdomain: str) -> None:
+    slug = operation.environment
+    taken = add_environment(database, operation.app_id, subdomain, slug, operation.domain, operation.at)
+    if taken is not None:
+        raise Conflict(
+            f"environment {slug!r} would be {taken!r}, and that name is taken; choose another slug",
+            code="HOSTNAME_TAKEN",
         )
 
 

@@ -21,7 +21,9 @@ from platformd.store.codec import Decoding
 T = TypeVar("T", App, Artifact, Deployment, Task)
 
 _TABLES: dict[type, str] = {App: "apps", Artifact: "artifacts", Deployment: "deployments", Task: "tasks"}
-_BY_ID = {kind: f"SELECT id, format, snapshot FROM {table} WHERE id = ?" for kind, table in _TABLES.items()}
+# As bytes: text that is no UTF-8 would fail the whole query, not its own row.
+_RECORD = "SELECT id, format, CAST(snapshot AS BLOB) FROM"
+_BY_ID = {kind: f"{_RECORD} {table} WHERE id = ?" for kind, table in _TABLES.items()}
 
 _ROUTES = """
 SELECT h.hostname, h.kind, h.app_id, a.name, h.environment,
@@ -73,7 +75,7 @@ class Reader:
 
     def all(self, kind: type[T], clause: str = "", *values: object) -> Iterator[T]:
         """Every readable record of a kind whose row meets `clause` (SQL after the table's name)."""
-        sql = f"SELECT id, format, snapshot FROM {_TABLES[kind]} {clause}"
+        sql = f"{_RECORD} {_TABLES[kind]} {clause}"
         for row in self._connection().execute(sql, values).fetchall():
             record = self._decode(kind, *row)
             if record is not None:
