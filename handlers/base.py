@@ -53,6 +53,7 @@ class Handler(RequestHandler):
     def initialize(self, context: Context, admission: Admission) -> None:
         self.context = context
         self.admission = admission
+        self.problem_headers: dict[str, str] = {}  # what a problem of this resource says beside
         self._spent = {"db": 0.0, "actor": 0.0}
 
     def set_default_headers(self) -> None:
@@ -272,6 +273,8 @@ class Handler(RequestHandler):
         self._allow_origin()
         if error.status == 405:
             self.set_header("Allow", ", ".join(self.allowed_methods()))
+        for name, value in self.problem_headers.items():
+            self.set_header(name, value)
         if getattr(self.request, "cut", False):
             self.set_header("Connection", "close")
         if error.retry_after is not None:

@@ -56,7 +56,7 @@ class DownloadHandler(Handler):
         else:
             start, end = max(0, size - int(match[2])), size
         if start >= end:
-            self.set_header("Content-Range", f"bytes */{size}")
+            self.problem_headers["Content-Range"] = f"bytes */{size}"
             raise PlatformError(
                 f"the range {header!r} is outside the {size} bytes there are",
                 code="RANGE_NOT_SATISFIABLE",
