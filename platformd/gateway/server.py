@@ -60,9 +60,12 @@ class Client(Reader):
 
     def send_to(self, task: Task) -> bool:
         """Give the request to `task`; False when the task refuses, and then nothing was done."""
+        deployment = task.deployment
         self.task = task
         task.inflight += 1
-        task.deployment.inflight += 1
+        deployment.inflight += 1
+        if deployment.counts is None:
+            self.gateway.starts_counting(deployment)
         if task.idle:
             upstream = task.idle.pop()
             if self.method in SAFE_METHODS or not has_left(upstream.transport):

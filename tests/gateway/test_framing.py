@@ -206,7 +206,8 @@ def test_an_unfinished_head_may_wait(head: bytes) -> None:
 
 def test_an_answer_is_rewritten() -> None:
     answer = read_answer(
-        b"HTTP/1.0 200 Fine\r\nConnection: keep-alive, X-Hop\r\nX-Hop: 1\r\nKeep-Alive: 5\r\nContent-Length: 3\r\nA: b\r\n"
+        b"HTTP/1.0 200 Fine\r\nConnection: keep-alive, X-Hop\r\nX-Hop: 1\r\nKeep-Alive: 5\r\n"
+        b"Content-Length: 3\r\nA: b\r\n"
     )
     assert answer.out == b"HTTP/1.1 200 Fine\r\nA: b\r\nContent-Length: 3\r\n"
     assert answer.keep_alive and answer.whole and answer.length == 3
