@@ -6,6 +6,7 @@ does, `held` lets commits wait until `release`, `refuse` fails the next operatio
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import TypeVar
@@ -33,6 +34,7 @@ class MemoryStore(Store):
         self._database = database
         self._refusals: dict[type, PlatformError] = {}
         self._full = False
+        self._one_at_a_time = threading.RLock()
         self.held = False
 
     @property
@@ -78,7 +80,6 @@ class MemoryStore(Store):
         super().close()
 
     def _go_on(self) -> None:
-        if self.held or self._full:
-            return
-        while self._writer.write_group():
-            pass
+        with self._one_at_a_time:
+            while not (self.held or self._full) and self._writer.write_group():
+                pass

@@ -34,7 +34,9 @@ def make_app(store: Store, name: str = "web", namespace: str = "default", **rest
 
 
 def make_artifact(store: Store, complete: bool = True) -> Artifact:
-    artifact = done(store.commit(CreateArtifact(name="server", content_type="application/octet-stream", at=AT)))
+    artifact = done(
+        store.commit(CreateArtifact(name="server", content_type="application/octet-stream", at=AT))
+    )
     if not complete:
         return artifact
     return done(store.commit(CompleteArtifact(id=artifact.id, sha256="ab" * 32, size=7, at=AT)))

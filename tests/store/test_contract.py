@@ -42,7 +42,9 @@ from tests.support import eventually
 
 
 def notice(type: str, deployment: Deployment) -> Notice:
-    return Notice(kind="deployment", type=type, app_id=deployment.identity.app_id, deployment_id=deployment.id)
+    return Notice(
+        kind="deployment", type=type, app_id=deployment.identity.app_id, deployment_id=deployment.id
+    )
 
 
 # ---- apps --------------------------------------------------------------------------------------------------
@@ -87,7 +89,11 @@ def test_a_deployment_is_pending_with_its_own_address_and_deadline(store):
     app, artifact = make_app(store), make_artifact(store)
     spec = DeploymentSpec(artifact_id=artifact.id, replicas=3, progress_deadline_secs=90)
     deployment = make_deployment(store, app.id, "production", spec=spec)
-    assert (deployment.status, deployment.phase, deployment.goal) == (Status.PENDING, Phase.STARTING, Goal.AWAKE)
+    assert (deployment.status, deployment.phase, deployment.goal) == (
+        Status.PENDING,
+        Phase.STARTING,
+        Goal.AWAKE,
+    )
     assert (deployment.target, deployment.full, deployment.identity.version) == (3, 3, 1)
     assert deployment.progress_deadline == AT + timedelta(seconds=90)
     assert len(deployment.identity.sha) == 8
@@ -181,9 +187,7 @@ def claim(deployment: Deployment) -> ClaimCurrent:
 
 def release(deployment: Deployment) -> ReleaseCurrent:
     identity = deployment.identity
-    return ReleaseCurrent(
-        deployment_id=identity.id, app_id=identity.app_id, environment=identity.environment
-    )
+    return ReleaseCurrent(deployment_id=identity.id, app_id=identity.app_id, environment=identity.environment)
 
 
 def test_a_newer_version_takes_the_address_and_an_older_one_does_not(store):
@@ -258,13 +262,17 @@ def test_a_whole_snapshot_comes_back_as_it_was(store):
             args=("-x", ""),
         ),
         reason=Reason(code="X", message="y", exit_code=3, last_lines=("one", "two")),
-        members=(Member(task_id="t", slot=1, generation=2, stage=Stage.READY, address=("::1", 80), ready_at=AT),),
+        members=(
+            Member(task_id="t", slot=1, generation=2, stage=Stage.READY, address=("::1", 80), ready_at=AT),
+        ),
         resting=frozenset({3, 4}),
         restarts={0: 2, 7: 1},
         failures=(AT, AT.replace(microsecond=0)),
         idle_deadline=AT,
     )
-    task = task_of(deployment, exit=Exit(signal="SIGKILL", oom_killed=True), handle={"v": 1, "port": [1, None]})
+    task = task_of(
+        deployment, exit=Exit(signal="SIGKILL", oom_killed=True), handle={"v": 1, "port": [1, None]}
+    )
     assert done(store.commit(SaveDeployment(full))) == full
     assert done(store.commit(SaveTask(task))) == task
     assert store.reader.get(Deployment, full.id) == full
@@ -344,9 +352,12 @@ def test_notices_are_published_before_the_answer_and_in_commit_order(store, hear
     futures = []
     for n in range(2, 60):
         future = store.commit(
-            SaveDeployment(replace(deployment, revision=n)), lambda saved: [notice(f"{saved.revision}", saved)]
+            SaveDeployment(replace(deployment, revision=n)),
+            lambda saved: [notice(f"{saved.revision}", saved)],
         )
-        future.add_done_callback(lambda done: published_at_answer.append(f"{done.result().revision}" in heard.types))
+        future.add_done_callback(
+            lambda done: published_at_answer.append(f"{done.result().revision}" in heard.types)
+        )
         futures.append(future)
     for future in futures:
         done(future)

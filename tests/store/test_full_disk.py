@@ -162,7 +162,11 @@ def test_what_fits_is_stored_though_its_neighbour_does_not(limited):
 def test_a_refused_commit_gives_back_what_it_covered(limited):
     deployment = prepared(limited)
     limited.room_for(4)
-    fact, order, later = replace(deployment, revision=2), large(deployment, 3), replace(deployment, revision=4)
+    fact, order, later = (
+        replace(deployment, revision=2),
+        large(deployment, 3),
+        replace(deployment, revision=4),
+    )
     limited.writer.save_behind(fact, [notice("fact", fact)])
     refused = limited.writer.submit(SaveDeployment(order), lambda saved: [notice("order", saved)])
     limited.writer.write_group()
