@@ -6,37 +6,57 @@ Called through the native driver's `usage`, by one thread at a time; some 50 µs
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from platformd import clock
 from platformd.drivers.base import Usage
 from platformd.drivers.memory_watch import MemoryWatch, Sample
 from platformd.drivers.run import Run
 
+SHORTEST_SECS = 1.0
+"""Asked again sooner, the last answer is given again: a shorter time would say nothing of the processor."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Measured:
+    """`at` in seconds of CLOCK_BOOTTIME."""
+
+    at: float
+    cpu_usec: int
+    usage: Usage
+
 
 class Meter:
-    """Remembers the processor time of the last asking, so that a percentage can be given."""
+    """Remembers the last measurement of each task: a percentage needs two, some time apart."""
 
     def __init__(self, watch: MemoryWatch) -> None:
         self._watch = watch
-        self._before: dict[str, tuple[float, int]] = {}
+        self._last: dict[str, _Measured] = {}
 
     def usage(self, runs: Iterable[Run]) -> dict[str, Usage]:
-        """Those that can be measured now; the first asking of a task averages over its life so far."""
-        found, remembered = {}, {}
+        """Those that can be measured; the first measurement of a task averages over its life so far."""
+        found = {}
         for run in runs:
-            sample = self._sample(run)
-            if sample is None:
-                continue
-            at = clock.boot_ns() / 1e9
-            since, used = self._before.get(run.task_id, (run.started_ns / 1e9, 0))
-            remembered[run.task_id] = at, sample.cpu_usec
-            percent = max(0, sample.cpu_usec - used) / 1e4 / max(at - since, 0.001)
-            found[run.task_id] = Usage(cpu_percent=round(percent, 2), memory_bytes=sample.memory)
-        self._before.update(remembered)
+            measured = self._measure(run, clock.boot_ns() / 1e9)
+            if measured is not None:
+                self._last[run.task_id] = measured
+                found[run.task_id] = measured.usage
         return found
 
     def forget(self, task_id: str) -> None:
-        self._before.pop(task_id, None)
+        self._last.pop(task_id, None)
+
+    def _measure(self, run: Run, at: float) -> _Measured | None:
+        last = self._last.get(run.task_id)
+        if last is not None and at - last.at < SHORTEST_SECS:
+            return last
+        sample = self._sample(run)
+        if sample is None:
+            return None
+        since, used = (last.at, last.cpu_usec) if last is not None else (run.started_ns / 1e9, 0)
+        percent = max(0, sample.cpu_usec - used) / 1e4 / max(at - since, 0.001)
+        usage = Usage(cpu_percent=round(percent, 2), memory_bytes=sample.memory)
+        return _Measured(at, sample.cpu_usec, usage)
 
     def _sample(self, run: Run) -> Sample | None:
         group = run.family.group

@@ -34,6 +34,7 @@ from platformd.drivers.starts import Send, Starts
 from platformd.drivers.workers import Workers
 
 _LOST_AFTER_LOOKS = 2
+_CROSSING_SECS = 0.5
 
 
 class NativeDriver:
@@ -219,13 +220,21 @@ class NativeDriver:
         if outcome is not None:
             self._exited(run.task_id, outcome)
 
-    def _keeper_lost(self, run: Run) -> None:
-        """In a worker: the keeper knows nothing of a task that it was told to start. One that lives on without it is
-        looked after by `reconcile`; one that may have begun without a record is ended before it is ordered again."""
-        if not run.launched:
-            self._ends.quietly(run, done=lambda: None if run.forgotten else self._starts.order(run))
-        elif not proc.alive(run.family.pid, run.family.start_time):
-            self._workers.on_loop(lambda: self._settle(run, Exit(unknown=True)))
+    def _keeper_lost(self, run: Run, patient: bool = True) -> None:
+        """In a worker: the keeper's list lacks a task that it was told to start. One that lives on without the keeper
+        is looked after by `reconcile`. One that may have begun without a record is ended before it is ordered again,
+        unless it turns out to be the answer to an order that crossed with the list."""
+        if self._book.run(run.task_id) is not run:
+            return
+        if run.launched:
+            if not proc.alive(run.family.pid, run.family.start_time):
+                self._lost(run)
+        elif not killset.find(run.family):
+            self._starts.order(run)
+        elif patient:
+            self._workers.later(_CROSSING_SECS, lambda: self._keeper_lost(run, patient=False))
+        else:
+            self._ends.quietly(run, done=lambda: self._keeper_lost(run))
 
     # ---- readiness and health, on the loop thread ----------------------------------------------------------
 
