@@ -104,6 +104,7 @@ class Gateway:
         self._fresh_until = clock.monotonic() + FRESH_TIMEOUT
         self._server.close()
         for client in [*self.clients]:
+            client.plain = False
             if client.state == reading.IDLE and not client.inbox and client.method:
                 client.transport.close()
         self._leave_if_done()
@@ -123,7 +124,7 @@ class Gateway:
 
     def joined(self, client: Reader) -> None:
         """A connection came in."""
-        if len(self.clients) >= self.settings.most_clients or self.stopping:
+        if len(self.clients) >= self.settings.most_clients:
             client.transport.abort()
         self.clients.add(client)
 

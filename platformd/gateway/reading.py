@@ -78,7 +78,7 @@ class Reader(asyncio.BufferedProtocol, ABC):
         self.task: Task | None = None
         self.deployment: Deployment | None = None
         self.unread = self.closing = self.choked = self.paused = False
-        self.stream = self.answered = self.retried = self._advancing = False
+        self.stream = self.answered = self.retried = self.plain = self._advancing = False
         self.since = gateway.now
         self.held_at = self.wake_took = 0.0
         self.head_size = 0

@@ -102,6 +102,9 @@ class FakeServe:
                 return
             self._peer = peer
             self._read(peer)
+            if self._peer is peer:
+                self._peer = None
+                peer.close()
 
     def _read(self, peer: socket.socket) -> None:
         rest = b""
