@@ -139,23 +139,25 @@ class Feed:
                 elif state is not None:
                     finished = state
                     await asyncio.sleep(SETTLE_SECS)
-                else:
-                    await changed
+                elif not await changed:
+                    await asyncio.sleep(FLUSH_SECS)  # a hub that is closing tells everyone at once
             finally:
                 changed.cancel()
 
-    async def _changed(self) -> None:
+    async def _changed(self) -> bool:
+        """True when there is something new, False when nothing was heard for a while."""
         hub, id = self._context.hub, self._source.deployment_id
         try:
             revision = self._context.views.deployment(id)["revision"]
         except NotFound:
-            return
+            return False
         waits = {
             asyncio.create_task(hub.wait_lines(id, self.position, POLL_SECS)),
             asyncio.create_task(hub.wait_revision("deployment", id, revision, POLL_SECS)),
         }
         try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            return any(wait.result() for wait in done)
         finally:
             for wait in waits:
                 wait.cancel()

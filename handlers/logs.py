@@ -31,6 +31,9 @@ class LogsHandler(Handler):
 
     async def show(self, source: Source, query: schemas.TaskLogsQuery) -> None:
         selection = _selection(query)
+        if query.tail == 0:
+            self.answer([])
+            return
         entries = await self.unless_closed(self.durable(read(self.context, source, **selection)))
         self.answer([shown(entry) for entry in entries])
 
