@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from platformd.store.writer import Writer
 IDLE_SECS = 1.0
 RETRY_SECS = 0.25
 LARGEST_LOG = 16 << 20
+SMALLEST_LOG = 256 << 10
 
 _log = structlog.get_logger(__name__)
 
@@ -24,7 +26,7 @@ class WriterThread:
         self._writer = writer
         self._database = database
         self._log_path = path.with_name(path.name + "-wal")
-        self._next_checkpoint = LARGEST_LOG
+        self._blocked_at = 0
         self._dirty = False
         self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
 
@@ -59,7 +61,7 @@ class WriterThread:
         if not self._writer.write_group():
             return
         self._dirty = True
-        if self._log_size() > self._next_checkpoint:
+        if self._log_size() > self._blocked_at + self._largest_log():
             self._checkpoint()
 
     def _checkpoint(self) -> None:
@@ -70,7 +72,12 @@ class WriterThread:
             _log.warning("store.checkpoint_failed", why=str(error))
             blocked = True
         self._dirty = bool(blocked)
-        self._next_checkpoint = LARGEST_LOG + (self._log_size() if blocked else 0)
+        self._blocked_at = self._log_size() if blocked else 0
+
+    def _largest_log(self) -> int:
+        """On a small disk the log must leave the database room to take it in."""
+        disk = os.statvfs(self._log_path.parent)
+        return max(SMALLEST_LOG, min(LARGEST_LOG, disk.f_bavail * disk.f_frsize // 4))
 
     def _log_size(self) -> int:
         try:

@@ -31,6 +31,7 @@ NoticesOf = Callable[[Any], Sequence[Notice]]
 
 LARGEST_GROUP = 512
 LARGEST_BEHIND = 2_000
+LINGER_SECS = 0.01
 
 _log = structlog.get_logger(__name__)
 
@@ -49,6 +50,7 @@ class Writer:
         self._covered: dict[Key, Behind] = {}
         self._under_way: dict[Key, Behind] = {}
         self._closed = False
+        self._lingering = False
         self.disk_refused = False
 
     def submit(self, operation: Operation[T], notices: NoticesOf | None = None) -> Future[T]:
@@ -72,12 +74,25 @@ class Writer:
             waiting = self._behind.setdefault(key_of(snapshot), Behind(snapshot))
             waiting.snapshot = snapshot
             waiting.notices.extend(notices)
-            self._gathered.notify()
+            if not self._lingering:
+                self._gathered.notify()
 
     def _cover(self, write: Write, key: Key) -> None:
         behind = self._behind.pop(key, None)
         if behind is not None:
             write.covered = self._covered[key] = behind
+
+    def _take_back(self, behind: Behind) -> None:
+        """Before whatever came after it: a command that waits to be written, or a newer state."""
+        key = behind.key
+        write = next((write for write in self._writes if write.saves == key), None)
+        if write is None:
+            self._behind[key] = behind.followed_by(self._behind.get(key))
+            return
+        newest = self._covered.get(key) is write.covered
+        write.covered = behind.followed_by(write.covered)
+        if newest:
+            self._covered[key] = write.covered
 
     def unsaved(self, kind: type, id: str) -> Deployment | Task | None:
         """The newest state of an object that was given to `save_behind` and is not durable yet."""
@@ -122,7 +137,16 @@ class Writer:
             return bool(self._writes or self._closed or (self._behind and not self.disk_refused))
 
         with self._lock:
-            return self._gathered.wait_for(something, seconds)
+            found = self._gathered.wait_for(something, seconds)
+            if found and not self._writes:
+                self._linger()
+            return found
+
+    def _linger(self) -> None:
+        """What is saved behind is in no hurry: its commit keeps out of the way of the wake that caused it."""
+        self._lingering = True
+        self._gathered.wait_for(lambda: self._writes or self._closed, LINGER_SECS)
+        self._lingering = False
 
     def close(self) -> None:
         """Accept nothing more; what has been accepted is still to be written."""
@@ -139,7 +163,7 @@ class Writer:
         again = batch.not_stored()
         with self._lock:
             for behind in reversed(again):
-                self._behind[behind.key] = behind.followed_by(self._behind.get(behind.key))
+                self._take_back(behind)
             self._under_way = {}
         if (batch.failure is not None) != self.disk_refused:
             self.disk_refused = batch.failure is not None

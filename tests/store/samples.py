@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from platformd.domain.deployment.state import Deployment
+from platformd.domain.notice import Notice
 from platformd.domain.operations import (
     CompleteArtifact,
     CreateApp,
@@ -72,3 +73,9 @@ def make_task(store: Store, deployment: Deployment, slot: int = 0, **rest: Any) 
 def raised(deployment: Deployment, **changes: Any) -> Deployment:
     """The next state of a deployment."""
     return replace(deployment, revision=deployment.revision + 1, **changes)
+
+
+def notice(type: str, deployment: Deployment) -> Notice:
+    return Notice(
+        kind="deployment", type=type, app_id=deployment.identity.app_id, deployment_id=deployment.id
+    )

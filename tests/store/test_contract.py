@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from dataclasses import replace
 from datetime import timedelta
 
@@ -13,11 +12,8 @@ from platformd import clock
 from platformd.domain.deployment.state import Deployment, Goal, Member, Phase, Stage, Status
 from platformd.domain.notice import Notice
 from platformd.domain.operations import (
-    AdoptDomain,
-    ClaimCurrent,
     CompleteArtifact,
     Operation,
-    ReleaseCurrent,
     SaveDeployment,
     SaveTask,
 )
@@ -25,7 +21,7 @@ from platformd.domain.snapshot import Exit, Reason
 from platformd.domain.spec import DeploymentSpec, Networking, ProcessType
 from platformd.domain.task import TaskPhase
 from platformd.errors import Conflict, Invalid, NotFound, Unavailable
-from platformd.store import Current, StoreFailed
+from platformd.store import StoreFailed
 from tests.store.samples import (
     AT,
     DOMAIN,
@@ -35,17 +31,11 @@ from tests.store.samples import (
     make_artifact,
     make_deployment,
     make_task,
+    notice,
     raised,
     task_of,
 )
 from tests.support import eventually
-
-
-def notice(type: str, deployment: Deployment) -> Notice:
-    return Notice(
-        kind="deployment", type=type, app_id=deployment.identity.app_id, deployment_id=deployment.id
-    )
-
 
 # ---- apps --------------------------------------------------------------------------------------------------
 
@@ -170,83 +160,6 @@ def test_a_digest_makes_different_versions_different(store):
     app = make_app(store)
     shas = {make_deployment(store, app.id).identity.sha for _ in range(20)}
     assert len(shas) == 20
-
-
-# ---- who has an environment's address ----------------------------------------------------------------------
-
-
-def claim(deployment: Deployment) -> ClaimCurrent:
-    identity = deployment.identity
-    return ClaimCurrent(
-        deployment_id=identity.id,
-        app_id=identity.app_id,
-        environment=identity.environment,
-        version=identity.version,
-    )
-
-
-def release(deployment: Deployment) -> ReleaseCurrent:
-    identity = deployment.identity
-    return ReleaseCurrent(deployment_id=identity.id, app_id=identity.app_id, environment=identity.environment)
-
-
-def test_a_newer_version_takes_the_address_and_an_older_one_does_not(store):
-    app = make_app(store)
-    one, two, three = (make_deployment(store, app.id) for _ in range(3))
-    first = done(store.commit(claim(two)))
-    assert (first.won, first.current, first.previous, first.older_pending) == (True, two.id, None, (one.id,))
-    lost = done(store.commit(claim(one)))
-    assert (lost.won, lost.current, lost.current_version) == (False, two.id, 2)
-    again = done(store.commit(claim(two)))
-    assert (again.won, again.previous) == (True, two.id)
-    done(store.commit(SaveDeployment(raised(one, status=Status.CANCELLED, phase=Phase.DONE))))
-    newest = done(store.commit(claim(three)))
-    assert (newest.won, newest.previous, newest.older_pending) == (True, two.id, (two.id,))
-    assert store.current(app.id, "development") == Current(three.id, 3)
-    assert store.current(app.id, "production") == Current(None, None)
-
-
-def test_a_released_address_is_not_taken_by_anything_older(store):
-    app = make_app(store)
-    one, two, three = (make_deployment(store, app.id) for _ in range(3))
-    done(store.commit(claim(two)))
-    assert done(store.commit(release(one))) is False
-    assert done(store.commit(release(two))) is True
-    assert store.current(app.id, "development") == Current(None, 2)
-    lost = done(store.commit(claim(one)))
-    assert (lost.won, lost.current, lost.current_version) == (False, None, 2)
-    assert done(store.commit(claim(three))).won
-
-
-def test_claims_of_an_unknown_environment_are_refused(store):
-    deployment = make_deployment(store, make_app(store).id)
-    with pytest.raises(NotFound) as caught:
-        done(store.commit(replace(claim(deployment), environment="nowhere")))
-    assert caught.value.code == "ENVIRONMENT_NOT_FOUND"
-
-
-def test_fifty_parallel_claims_leave_the_newest(file_store):
-    app = make_app(file_store)
-    deployments = [make_deployment(file_store, app.id) for _ in range(50)]
-    barrier = threading.Barrier(50)
-    outcomes = {}
-
-    def run(deployment: Deployment) -> None:
-        barrier.wait(20)
-        outcomes[deployment.identity.version] = done(file_store.commit(claim(deployment)))
-
-    threads = [threading.Thread(target=run, args=(deployment,)) for deployment in deployments]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert file_store.current(app.id, "development") == Current(deployments[-1].id, 50)
-    assert outcomes[50].won
-    for version, outcome in outcomes.items():
-        assert outcome.won == (outcome.current_version == version)
-    winners = sorted(version for version, outcome in outcomes.items() if outcome.won)
-    followed = [outcomes[version].previous for version in winners]
-    assert followed == [None, *(deployments[version - 1].id for version in winners[:-1])]
 
 
 # ---- snapshots ---------------------------------------------------------------------------------------------
@@ -455,14 +368,3 @@ def test_the_anchor_of_a_boot_is_kept(store):
     store.save_anchor(anchor)
     assert store.anchor() == anchor
     assert store.anchor("another boot") is None
-
-
-def test_another_domain_reaches_what_is_there_and_the_old_one_still_does(store):
-    app = make_app(store)
-    deployment = make_deployment(store, app.id, commit_sha="abcdef01")
-    before = {route.hostname for route in store.routes()}
-    assert done(store.commit(AdoptDomain(domain="example.com"))) == 3
-    assert done(store.commit(AdoptDomain(domain="example.com"))) == 0
-    after = {route.hostname: route.deployment_id for route in store.routes()}
-    assert before < set(after)
-    assert after["web-abcdef01-development.example.com"] == deployment.id

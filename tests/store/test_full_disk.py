@@ -18,8 +18,7 @@ from platformd.store.connection import open_memory
 from platformd.store.migrations import migrate
 from platformd.store.writer import Writer
 from tests.store.conftest import Heard
-from tests.store.samples import AT, DOMAIN, creation, done, make_app, make_deployment, task_of
-from tests.store.test_contract import notice
+from tests.store.samples import AT, DOMAIN, creation, done, make_app, make_deployment, notice, task_of
 from tests.support import eventually
 
 SIZE = 2 << 20
@@ -193,3 +192,39 @@ def test_a_covered_fact_never_overwrites_a_later_command(limited):
     assert limited.heard.types == ["fact", "order"]
     assert limited.writer.write_group() is False
     assert limited.stored(deployment.id) == (4,)
+
+
+def test_a_refused_save_behind_never_overwrites_the_command_that_came_meanwhile(limited):
+    deployment = prepared(limited)
+    limited.room_for(4)
+    writer = limited.writer
+    refused, newer, order = (
+        large(deployment, 2),
+        replace(deployment, revision=3),
+        replace(deployment, revision=4),
+    )
+    writer.save_behind(refused, [notice("refused", refused)])
+    under_way = writer._take()
+    writer.save_behind(newer, [notice("newer", newer)])
+    ordered = writer.submit(SaveDeployment(order), lambda saved: [notice("order", saved)])
+    under_way.commit(limited.database, None)
+    writer._settle(under_way)
+    writer._release(under_way)
+    assert writer.unsaved(Deployment, deployment.id) == newer
+    writer.write_group()
+    assert done(ordered) == order
+    assert writer.unsaved(Deployment, deployment.id) is None
+    assert writer.write_group() is False
+    assert limited.stored(deployment.id) == (4,)
+    assert limited.heard.types == ["refused", "newer", "order"]
+
+
+@pytest.mark.needs("the right to mount")
+def test_the_log_alone_never_fills_a_small_disk(small_disk, no_leaks):
+    store = Store.open(small_disk)
+    deployment = make_deployment(store, make_app(store).id)
+    for revision in range(2, 600):
+        deployment = replace(deployment, revision=revision)
+        assert done(store.commit(SaveDeployment(deployment))) == deployment
+    assert sum(path.stat().st_size for path in small_disk.iterdir()) < SIZE // 2
+    store.close()

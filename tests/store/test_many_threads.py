@@ -11,8 +11,7 @@ import pytest
 
 from platformd.domain.deployment.state import Deployment
 from platformd.domain.operations import SaveDeployment
-from tests.store.samples import done, make_app, make_deployment
-from tests.store.test_contract import notice
+from tests.store.samples import done, make_app, make_deployment, notice
 from tests.support import eventually
 
 OWNERS = 8
