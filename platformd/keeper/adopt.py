@@ -12,11 +12,13 @@ import os
 from . import linux, segments
 from .folders import FIFOS, open_fifo, remove
 from .output import Reader
+from .spool import undo_torn
 from .tasks import GATEWAY_PREFIX, OWN_DEPLOYMENT, Task, log_name, read_json
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .journal import Journals
+    from .spool import Note
 
 REPLACED = (
     "the keeper was replaced while this task ran; when the task ends, its exit code may be unknown, "
@@ -24,17 +26,16 @@ REPLACED = (
 )
 
 
-def adopt(journals: Journals, boot_id: str) -> list[Task]:
+def adopt(journals: Journals, boot_id: str, under_way: Note | None) -> list[Task]:
     """Every task with a folder here: alive (`exit` is None), ended and recorded, or gone without a trace."""
     names = [name for name in os.listdir("run") if os.path.isdir(f"run/{name}")]
-    strays = _by_marker({name for name in names if read_json(f"run/{name}/launch.json") is None})
+    tasks = {name: task for name in names if (task := _from_record(name, boot_id)) is not None}
+    tasks |= _by_marker(set(names) - tasks.keys())
+    for name in set(names) - tasks.keys():
+        remove(name)  # its process was never started
     found = []
-    for name in names:
-        task = _from_record(name, boot_id) or strays.get(name)
-        if task is None:
-            remove(name)  # its process was never started
-            continue
-        task.readers = readers(task, journals)
+    for task in tasks.values():
+        task.readers = _readers(task, journals, under_way)
         found.append(task)
         if task.exit is None and not task.is_gateway:
             journals.of(task.deployment, task.task).system(REPLACED)
@@ -45,8 +46,11 @@ def is_alive(task: Task) -> bool:
     return linux.start_time(task.pid) == task.start_time
 
 
-def readers(task: Task, journals: Journals) -> list[Reader]:
-    """The task's FIFOs opened again, and the beginnings of lines the last keeper had read."""
+def _readers(task: Task, journals: Journals, under_way: Note | None) -> list[Reader]:
+    """The task's FIFOs opened again, with what the last keeper had taken from them and not stored."""
+    torn = under_way if under_way is not None and under_way.task == task.task else None
+    if torn is not None and not undo_torn(torn, f"logs/{task.deployment}/{log_name(task.task)}"):
+        torn = None
     journal = journals.of(task.deployment, log_name(task.task))
     found = []
     for stream, fifo in enumerate(FIFOS, segments.STDOUT):
@@ -54,8 +58,10 @@ def readers(task: Task, journals: Journals) -> list[Reader]:
             fd = open_fifo(f"run/{task.task}/{fifo}")
         except OSError:
             fd = -1
-        reader = Reader(fd, stream, journal)
+        reader = Reader(fd, stream, journal, task.task)
         reader.pending += journal.stored_open_line(stream)
+        if torn is not None and torn.stream == stream:
+            reader.feed(torn.chunk)
         found.append(reader)
     return found
 

@@ -9,13 +9,14 @@ import os
 import select
 from collections import deque
 
-from . import adopt, connection, folders, linux, wire
+from . import adopt, connection, folders, linux, spool, wire
 from .connection import Door
 from .exits import Exits
 from .gateway import Gateway
 from .journal import IDLE_SECONDS, Journals
 from .launch import Spawner
 from .output import Outputs
+from .spool import Spool
 from .starter import Starter
 from .timers import Timers
 
@@ -40,7 +41,9 @@ class Keeper:
         self.leaving = self.done = False
         self._losses = 0
         self.outputs = Outputs(self.timers.after)
-        self.journals = Journals(self._tell_lines, self.timers.after)
+        folders.prepare()
+        self.left_behind = spool.left_behind()
+        self.journals = Journals(self._tell_lines, self.timers.after, Spool())
         self.exits = Exits(self.epoll, self.timers, self._ended)
         old = state or {}
         self.spawner = Spawner(old.get("oom"), old.get("nofile"))
@@ -52,8 +55,7 @@ class Keeper:
 
     def begin(self) -> None:
         """Take up what a killed keeper left."""
-        folders.prepare()
-        for task in adopt.adopt(self.journals, self.starter.boot_id):
+        for task in adopt.adopt(self.journals, self.starter.boot_id, self.left_behind):
             self.know(task)
             if task.is_gateway and task.exit is None:
                 self.gateway.adopt(task)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from .segments import Buffer
+    from .spool import Spool
 
 IDLE_SECONDS = 60.0
 NOTICE_SECONDS = 0.02
@@ -50,6 +51,7 @@ class Journal:
 
     def lines(self, stream: int, lines: list[bytes]) -> None:
         """Append whole lines given one by one; what is too long is cut."""
+        self.journals.spool.void()
         batch: list[bytes] = []
         size = 0
         for piece in b"\n".join(lines).split(b"\n"):
@@ -122,8 +124,10 @@ class Journal:
 class Journals:
     """Every journal in use, the last id of each deployment, and the notice that lines came."""
 
-    def __init__(self, notify: Callable[[dict[str, int]], None], later: Callable[..., None]) -> None:
-        self.notify, self.later = notify, later
+    def __init__(
+        self, notify: Callable[[dict[str, int]], None], later: Callable[..., None], spool: Spool
+    ) -> None:
+        self.notify, self.later, self.spool = notify, later, spool
         self.open: dict[tuple[str, str], Journal] = {}
         self.last_ids: dict[str, int] = {}
         self.news: dict[str, int] = {}

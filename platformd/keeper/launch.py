@@ -34,6 +34,9 @@ class Identity:
 
     def __init__(self, uid: int | None, gid: int | None, limits: dict[str, int]) -> None:
         self.uid, self.gid = uid, uid if gid is None else gid
+        for number in (self.uid, self.gid):
+            if number is not None and not 0 <= number < 2**32 - 1:
+                raise ValueError(f"{number} is no user or group")
         unknown = sorted(limits.keys() - _LIMITS.keys())
         if unknown:
             raise OSError(

@@ -18,7 +18,7 @@ _PR_SET_CHILD_SUBREAPER = 36
 _SYS_PIDFD_GETFD = 438
 _PIDFD_GET_INFO = 0xC040FF0B  # _IOWR(0xFF, 11, 64 bytes)
 _PIDFD_INFO_EXIT = 1 << 3
-_PIDFD_INFO = struct.Struct("<QQ12Ii")  # mask, cgroup, pid … fsgid, exit status
+_PIDFD_INFO = struct.Struct("<QQ11Ii")  # mask, cgroup, pid … fsgid, exit status
 
 _knows: bool | None = None
 

@@ -33,10 +33,11 @@ _FIONREAD = 0x541B
 class Reader:
     """The keeper's end of one FIFO; `fd` is -1 once nobody holds the other end any more."""
 
-    __slots__ = ("dropped", "fd", "journal", "pending", "stamp", "stream", "tail", "tokens")
+    __slots__ = ("dropped", "fd", "journal", "label", "pending", "stamp", "stream", "tail", "tokens")
 
-    def __init__(self, fd: int, stream: int, journal: Journal) -> None:
+    def __init__(self, fd: int, stream: int, journal: Journal, task: str) -> None:
         self.fd, self.stream, self.journal = fd, stream, journal
+        self.label = f"{task} {stream}".encode()
         self.pending = journal.open_lines[stream] = bytearray()
         self.dropped = 0
         self.tail = b""
@@ -45,7 +46,7 @@ class Reader:
     def read(self) -> int:
         """Take in up to 64 KiB: how many bytes came, 0 at the end, -1 when nothing is there."""
         try:
-            chunk = os.read(self.fd, READ_BYTES)
+            chunk = self.journal.journals.spool.take(self, READ_BYTES)
         except BlockingIOError:
             return -1
         if chunk:
@@ -91,6 +92,7 @@ class Reader:
         """What came without a newline is a line too, now that no more will follow."""
         if not self.pending and not self.dropped:
             return
+        self.journal.journals.spool.void()
         part = Part([bytes(self.pending), b"\n"], 1, self.dropped)
         self.pending.clear()
         self.dropped = 0

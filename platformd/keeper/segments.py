@@ -195,6 +195,12 @@ class Writer:
             self._reopen()
         return self.fd < 0 or (self.size > 0 and self.size + size > SEGMENT_BYTES)
 
+    def position(self) -> tuple[int, int]:
+        """(first id of the segment being written, its size), 0 where there is none."""
+        if self.fd < 0:
+            self._reopen()
+        return (self.segments[-1], self.size) if self.fd >= 0 else (0, 0)
+
     def begin_segment(self, first: int) -> None:
         """Start the segment whose lines have ids from `first` on."""
         self.close()

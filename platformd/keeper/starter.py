@@ -89,7 +89,8 @@ class Starter:
 
     def _started(self, spare: Spare, task: Task) -> Task:
         journal = self.journals.of(task.deployment, log_name(task.task))
-        task.readers = [Reader(fd, stream, journal) for stream, fd in enumerate(spare.ours, segments.STDOUT)]
+        fifos = enumerate(spare.ours, segments.STDOUT)
+        task.readers = [Reader(fd, stream, journal, task.task) for stream, fd in fifos]
         spare.ours = []
         self.know(task)
         self.behind.append(spare.close_theirs)

@@ -111,7 +111,7 @@ def _task(keeper: Keeper, saved: dict[str, Any]) -> Task:
     task.exit, task.saved, task.pidfd = saved["exit"], saved["saved"], saved["pidfd"]
     journal = keeper.journals.of(task.deployment, log_name(task.task))
     for each in saved["readers"]:
-        reader = Reader(each["fd"], each["stream"], journal)
+        reader = Reader(each["fd"], each["stream"], journal, task.task)
         reader.restore(each)
         task.readers.append(reader)
     return task

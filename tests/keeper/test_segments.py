@@ -15,6 +15,7 @@ from platformd.keeper import segments
 from platformd.keeper.journal import Journals
 from platformd.keeper.output import Reader
 from platformd.keeper.segments import LINE_BYTES, LINES, OPEN, STDERR, STDOUT
+from platformd.keeper.spool import Spool
 from platformd.logstore import LogStore
 
 ROOMY = 10**9
@@ -23,10 +24,24 @@ ROOMY = 10**9
 @pytest.fixture
 def journals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Journals]:
     monkeypatch.chdir(tmp_path)
-    made = Journals(lambda news: None, lambda seconds, call: call())
+    made = new_journals()
     yield made
     for journal in made.open.values():
         journal.writer.close()
+
+
+class NoSpool(Spool):
+    """Bytes are fed by hand."""
+
+    def __init__(self) -> None:
+        pass
+
+    def void(self) -> None:
+        pass
+
+
+def new_journals() -> Journals:
+    return Journals(lambda news: None, lambda seconds, call: call(), NoSpool())
 
 
 def stored(tmp_path: Path, deployment: str = "d") -> list[tuple[str, int | None]]:
@@ -85,7 +100,7 @@ def test_ids_rise_over_a_clock_that_steps_back(journals: Journals, monkeypatch: 
 
 
 def feed(journals: Journals, chunks: list[bytes]) -> Reader:
-    reader = Reader(-1, STDOUT, journals.of("d", "t"))
+    reader = Reader(-1, STDOUT, journals.of("d", "t"), "t")
     for chunk in chunks:
         reader.feed(chunk)
     return reader
@@ -105,7 +120,7 @@ def test_lines_survive_any_cutting(
     before = Path.cwd()
     os.chdir(folder)
     try:
-        journals = Journals(lambda news: None, lambda seconds, call: call())
+        journals = new_journals()
         lines = [line.replace(b"\n", b".") for line in lines]
         data = b"".join(line + b"\n" for line in lines)
         if open_end and data:
@@ -133,8 +148,8 @@ def test_rotation_keeps_lines_whole_and_the_newest_hundred_megabytes(
     tmp_path: Path, journals: Journals, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(segments, "SEGMENT_BYTES", 10_000)
-    reader = Reader(-1, STDOUT, journals.of("d", "t"))
-    other = Reader(-1, STDERR, journals.of("d", "t"))
+    reader = Reader(-1, STDOUT, journals.of("d", "t"), "t")
+    other = Reader(-1, STDERR, journals.of("d", "t"), "t")
     other.feed(b"begun long ago, ")
     lines = [f"{number:06d} {'y' * (number % 90)}" for number in range(4_000)]
     data = "".join(f"{line}\n" for line in lines).encode()
