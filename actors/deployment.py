@@ -64,6 +64,8 @@ class DeploymentActor(SnapshotActor[Deployment]):
         return step(state, event, moment)
 
     def became(self, before: Deployment | None, after: Deployment) -> None:
+        if before is None and after.phase is Phase.ASLEEP:
+            return  # the gateway was told when it fell asleep
         told = None if before is None else routing(before)
         now = routing(after)
         if told != now:
@@ -89,7 +91,6 @@ class DeploymentActor(SnapshotActor[Deployment]):
     def _start(self, state: Deployment, order: effects.StartTask) -> None:
         task = new_task(order, state.id, state.identity.app_id, self.moment().at)
         self._tell_task(task.id, Birth(task, order_of(self.world, state, task)))
-        self.world.store.save_behind(task)
 
     def _tell_task(self, task_id: str, message: object) -> None:
         self.world.directory.tell(Key("task", task_id), message, Lane.FACT)

@@ -49,6 +49,7 @@ class TaskActor(SnapshotActor[Task]):
         self._order = birth.order
         self.begin(birth.task)
         super().receive(commands.Launch())
+        self.save_behind(birth.task, ())
 
     def on_activate(self) -> None:
         """A row means this actor is made anew: take over what lives. A new task has none until its Birth."""

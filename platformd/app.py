@@ -41,7 +41,7 @@ from platformd.domain.operations import AdoptDomain
 from platformd.domain.spec import ProcessType
 from platformd.drivers.launch_order import NativeSettings
 from platformd.drivers.native import NativeDriver
-from platformd.errors import PlatformError, Unavailable
+from platformd.errors import Conflict, PlatformError, Unavailable
 from platformd.hub import Hub
 from platformd.links.gateway import GatewayLink
 from platformd.links.keeper import KeeperLink
@@ -60,8 +60,10 @@ _log = observability.get_logger("app")
 def serve(settings: Settings) -> int:
     """Run until SIGTERM or Ctrl-C; the exit code: 0 well, 1 when it could not start."""
     observability.configure(settings.log_format, settings.log_level, process="serve")
+    observability.dump_stacks_on_signal()
     sys.setswitchinterval(SWITCH_INTERVAL)
     try:
+        _refuse_without_tokens(settings)
         datadir.prepare(settings.data_dir)
         with (
             datadir.Lock(settings.data_dir) as lock,
@@ -72,6 +74,15 @@ def serve(settings: Settings) -> int:
         _log.error("cannot serve", detail=str(error))
         return 1
     return 0
+
+
+def _refuse_without_tokens(settings: Settings) -> None:
+    if settings.tokens_required:
+        raise Conflict(
+            f"the API on {settings.host} needs tokens, and this release cannot make any: bind it to 127.0.0.1, "
+            "without --require-token",
+            code="NO_TOKENS",
+        )
 
 
 async def _serve(settings: Settings, lock: datadir.Lock) -> None:
@@ -148,8 +159,19 @@ class Service:
         self.keeper = KeeperLink(self.settings.data_dir, self.loop, self._from_keeper, self._keeper_lost)
         welcome = await self.keeper.connect()
         stack.push_async_callback(self._leave_keeper)
+        if welcome.outdated:
+            await self._upgrade_keeper()
         self.readiness.set("native_driver", True)
         return list(welcome.tasks)
+
+    async def _upgrade_keeper(self) -> None:
+        """The keeper of an earlier release becomes this one's in place; it goes on as it is when it cannot."""
+        try:
+            version = await self.keeper.upgrade()
+        except PlatformError as error:
+            _log.error("the keeper could not be upgraded and goes on as it is", detail=str(error))
+        else:
+            _log.info("keeper upgraded", version=version)
 
     def _build_world(self, records: list[dict[str, Any]]) -> None:
         settings = self.settings
