@@ -49,12 +49,12 @@ class Store:
         self.reader = Reader(connect)
 
     @classmethod
-    def open(cls, data_dir: Path, publish: Publish = unheard) -> Store:
+    def open(cls, data_dir: Path, publish: Publish = unheard, path: Path | None = None) -> Store:
         """Migrate (after a copy) and start the writer; `Refused` for a database of a newer release.
 
-        `publish(notices, revisions)` is called after each commit, in commit order, on the writer's thread.
+        The database is `platformd.db` in `data_dir` unless `path` says where. `publish(notices, revisions)` is called after each commit, in commit order, on the writer's thread.
         """
-        path = data_dir / FILE_NAME
+        path = path or data_dir / FILE_NAME
         database = open_database(path)
         try:
             migrate(database, path)

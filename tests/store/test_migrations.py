@@ -53,6 +53,12 @@ def test_a_new_database_needs_no_backup_and_is_private(data_dir):
     assert (data_dir / FILE_NAME).stat().st_mode & 0o777 == 0o600
 
 
+def test_a_database_can_lie_elsewhere(tmp_path):
+    elsewhere = tmp_path / "elsewhere.sqlite"
+    Store.open(tmp_path / "data", path=elsewhere).close()
+    assert [path.name for path in tmp_path.iterdir()] == [elsewhere.name]
+
+
 def test_opening_again_changes_nothing(data_dir):
     store = Store.open(data_dir)
     assert len(list(store.deployments())) == 1
