@@ -52,7 +52,8 @@ class Store:
     def open(cls, data_dir: Path, publish: Publish = unheard, path: Path | None = None) -> Store:
         """Migrate (after a copy) and start the writer; `Refused` for a database of a newer release.
 
-        The database is `platformd.db` in `data_dir` unless `path` says where. `publish(notices, revisions)` is called after each commit, in commit order, on the writer's thread.
+        The database is `platformd.db` in `data_dir` unless `path` says where. `publish(notices, revisions)` is
+        called after each commit, in commit order, on the writer's thread.
         """
         path = path or data_dir / FILE_NAME
         database = open_database(path)
