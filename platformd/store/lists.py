@@ -52,7 +52,9 @@ def page_of(reader: Reader, kind: type[T], page: Page, filters: Mapping[str, obj
     column = _COLUMNS[table][page.sort_by]
     order = "ASC" if page.sort_order == "asc" else "DESC"
     offset = min((page.page - 1) * page.page_size, _LARGEST_OFFSET)
-    clause = f"{where} ORDER BY {column} {order}, id {order} LIMIT ? OFFSET ?"
+    sorting = f"ORDER BY {column} {order}, id {order}"
+    # Ids first: sorting and skipping then move no snapshots, and mostly read an index only.
+    clause = f"WHERE id IN (SELECT id FROM {table} {where} {sorting} LIMIT ? OFFSET ?) {sorting}"
     return list(reader.all(kind, clause, *given.values(), page.page_size, offset)), total
 
 

@@ -27,7 +27,7 @@ class AppRow(Model):  # type: ignore[misc]
     namespace = TextField()
     subdomain = TextField(unique=True)
     versions = IntegerField(default=0)
-    created_at = TextField(index=True)
+    created_at = TextField()
     updated_at = TextField()
     revision = IntegerField()
     format = IntegerField()
@@ -35,7 +35,7 @@ class AppRow(Model):  # type: ignore[misc]
 
     class Meta:
         table_name = "apps"
-        indexes = ((("namespace", "name"), True),)
+        indexes = ((("namespace", "name"), True), (("created_at", "id"), False))
 
 
 class EnvironmentRow(Model):  # type: ignore[misc]
@@ -76,19 +76,25 @@ class DeploymentRow(Model):  # type: ignore[misc]
     app_id = TextField()
     environment = TextField()
     version = IntegerField()
-    status = TextField(index=True)
+    status = TextField()
     phase = TextField()
     awake = IntegerField()
     artifact_id = TextField(null=True)
     revision = IntegerField()
-    created_at = TextField(index=True)
-    updated_at = TextField(index=True)
+    created_at = TextField()
+    updated_at = TextField()
     format = IntegerField()
     snapshot = TextField()
 
     class Meta:
         table_name = "deployments"
-        indexes = ((("app_id", "version"), True), (("app_id", "environment", "status"), False))
+        indexes = (
+            (("app_id", "version"), True),
+            (("app_id", "environment", "status"), False),
+            (("created_at", "id"), False),
+            (("updated_at", "id"), False),
+            (("status", "id"), False),
+        )
 
 
 DeploymentRow.add_index(DeploymentRow.id, where=(DeploymentRow.awake == 1), name="deployments_awake")
@@ -101,17 +107,21 @@ class TaskRow(Model):  # type: ignore[misc]
     deployment_id = TextField()
     app_id = TextField()
     slot = IntegerField()
-    state = TextField(index=True)
+    state = TextField()
     live = IntegerField()
     revision = IntegerField()
-    created_at = TextField(index=True)
+    created_at = TextField()
     updated_at = TextField()
     format = IntegerField()
     snapshot = TextField()
 
     class Meta:
         table_name = "tasks"
-        indexes = ((("deployment_id", "live"), False),)
+        indexes = (
+            (("deployment_id", "live"), False),
+            (("created_at", "id"), False),
+            (("state", "id"), False),
+        )
 
 
 TaskRow.add_index(TaskRow.id, where=(TaskRow.live == 1), name="tasks_live")
@@ -124,12 +134,13 @@ class ArtifactRow(Model):  # type: ignore[misc]
     name = TextField()
     sha256 = TextField(null=True, index=True)
     size = IntegerField(null=True)
-    created_at = TextField(index=True)
+    created_at = TextField()
     format = IntegerField()
     snapshot = TextField()
 
     class Meta:
         table_name = "artifacts"
+        indexes = ((("created_at", "id"), False),)
 
 
 class AnchorRow(Model):  # type: ignore[misc]
