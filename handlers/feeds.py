@@ -19,7 +19,7 @@ from platformd.errors import NotFound
 from platformd.logstore import Entry
 from platformd.observability import get_logger
 
-FLUSH_SECS = 0.03
+FLUSH_SECS = 0.02
 POLL_SECS = 5.0
 SETTLE_SECS = 0.2
 BATCH = 1000
