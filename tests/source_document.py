@@ -99,7 +99,10 @@ curl -sf -X POST http://localhost:47080/api/v1/apps/$APP_ID/deployments \
 CANCEL = r"""
 curl -X POST http://localhost:47080/api/v1/deployments/$DEPLOY_ID/cancel
 """
-CREATED_FIELDS = "id sha app_id version status spec tasks_ready tasks_total progress environment_slug preview_url created_at updated_at"
+CREATED_FIELDS = (
+    "id sha app_id version status spec tasks_ready tasks_total progress environment_slug "
+    "preview_url created_at updated_at"
+)
 
 
 class Shell:
