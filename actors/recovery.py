@@ -63,8 +63,8 @@ def _remember(world: World, record: Mapping[str, Any]) -> None:
         id=record["task"],
         deployment_id=deployment.id,
         app_id=deployment.identity.app_id,
-        slot=record["slot"],
-        generation=record["generation"],
+        slot=record["slot"] or 0,
+        generation=record["generation"] or deployment.generation,
         created_at=started_at,
         updated_at=started_at,
     )
@@ -82,7 +82,7 @@ def _remember(world: World, record: Mapping[str, Any]) -> None:
 
 
 def handle_of(record: Mapping[str, Any]) -> dict[str, object]:
-    """The native driver's handle as the keeper's record has it."""
+    """The native driver's handle, completed by what the keeper knows."""
     return {**record["handle"], "pid": record["pid"], "start_time": record["start_time"]}
 
 

@@ -132,7 +132,9 @@ class Service:
     # ---- start, in order ----
 
     def _open_store(self, stack: AsyncExitStack) -> None:
-        self.store = Store.open(self.settings.data_dir, publish=self.hub.publish)
+        self.store = Store.open(
+            self.settings.data_dir, publish=self.hub.publish, path=self.settings.database_path
+        )
         stack.callback(self.store.close)
         stored = self.store.anchor()
         self.host_restarted = stored is None

@@ -6,6 +6,7 @@ What the answer does not need (closing our copies, the record on disk, the next 
 from __future__ import annotations
 
 import os
+import signal
 
 from . import folders, linux, segments
 from .folders import Spares
@@ -44,13 +45,17 @@ class Starter:
         identity = Identity(message.get("uid"), message.get("gid"), message.get("rlimits") or {})
         slots = (message.get("slot"), message.get("generation"))
         folder = message.get("cwd") or f"work/{task}"
-        if not message.get("listen"):
-            return self._start(task, deployment, slots, argv, env, folder, identity)
-        argv = with_listen_pid(argv)
-        host, port = message["listen"]
-        with listen(host, port) as sock:
-            env["LISTEN_FDS"] = "1"
-            return self._start(task, deployment, slots, argv, env, folder, identity, [sock.fileno()])
+        if message.get("listen"):
+            host, port = message["listen"]
+            with listen(host, port) as sock:
+                env["LISTEN_FDS"] = "1"
+                started = self._start(
+                    task, deployment, slots, with_listen_pid(argv), env, folder, identity, [sock.fileno()]
+                )
+        else:
+            started = self._start(task, deployment, slots, argv, env, folder, identity)
+        started.handle = dict(message.get("handle") or {})
+        return started
 
     def gateway(self, argv: list[str], env: dict[str, str], sockets: list[int]) -> Task:
         """Start a gateway with `sockets` as its descriptors 3, 4, …"""
@@ -82,10 +87,12 @@ class Starter:
         try:
             spare.give(name, self._owner(identity))
             pid = self.spawner.spawn(argv, env, folder, [*spare.theirs, *sockets], identity)
+            spare.close_theirs()
+            born = _born_at(pid)
         except BaseException:
             spare.discard()
             raise
-        return self._started(spare, Task(name, deployment, *slots, pid, linux.born_at(pid), linux.boot_ns()))
+        return self._started(spare, Task(name, deployment, *slots, pid, born, linux.boot_ns()))
 
     def _started(self, spare: Spare, task: Task) -> Task:
         journal = self.journals.of(task.deployment, log_name(task.task))
@@ -93,7 +100,6 @@ class Starter:
         task.readers = [Reader(fd, stream, journal, task.task) for stream, fd in fifos]
         spare.ours = []
         self.know(task)
-        self.behind.append(spare.close_theirs)
         self.behind.append(lambda: self._record(task))
         self.behind.append(self.top_up)
         return task
@@ -116,6 +122,15 @@ class Starter:
     def forget(self, task: Task) -> None:
         self.behind.append(lambda: folders.remove(task.task))
         self.behind.append(self.top_up)
+
+
+def _born_at(pid: int) -> int:
+    """The start time of a child just spawned; one that cannot be told from others by it is not kept."""
+    try:
+        return linux.born_at(pid)
+    except OSError:
+        os.kill(pid, signal.SIGKILL)  # it is our child and not reaped, so the number is still its own
+        raise
 
 
 def proper_name(value: object) -> str:

@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 GATEWAY_PREFIX = "gateway-"
 OWN_DEPLOYMENT, GATEWAY_LOG = "platformd", "gateway"
-_NAMED = ("task", "deployment", "slot", "generation", "pid", "start_time", "boot_ns")
+_NAMED = ("task", "deployment", "slot", "generation", "pid", "start_time", "boot_ns", "handle")
 
 
 class Task:
-    """`exit` is None while it lives; `child` is False for one that was adopted; `saved`: its exit is on disk."""
+    """`handle` is the driver's own note, opaque here; `exit` is None while it lives; `child` is False for one that was adopted; `saved`: its exit is on disk."""
 
     __slots__ = (
         *_NAMED,
@@ -41,10 +41,12 @@ class Task:
         pid: int,
         start_time: int,
         boot_ns: int,
+        handle: dict[str, Any] | None = None,
         child: bool = True,
     ) -> None:
         self.task, self.deployment, self.slot, self.generation = task, deployment, slot, generation
         self.pid, self.start_time, self.boot_ns, self.child = pid, start_time, boot_ns, child
+        self.handle = handle or {}
         self.exit: dict[str, Any] | None = None
         self.saved = False
         self.pidfd = -1
