@@ -21,7 +21,10 @@ _NAMED = ("task", "deployment", "slot", "generation", "pid", "start_time", "boot
 
 
 class Task:
-    """`handle` is the driver's own note, opaque here; `exit` is None while it lives; `child` is False for one that was adopted; `saved`: its exit is on disk."""
+    """`exit` is None while it lives; `child` is False for one that was adopted; `saved`: its exit is on disk.
+
+    `handle` is the driver's own note, opaque here.
+    """
 
     __slots__ = (
         *_NAMED,

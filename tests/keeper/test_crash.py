@@ -83,6 +83,7 @@ def test_the_exit_of_an_adopted_task_is_told_with_its_code_where_the_kernel_know
 def test_an_exit_nobody_saw_is_unknown_and_an_exit_on_record_is_not(rig: Rig) -> None:
     rig.run("seen", "exit 6")
     pid = rig.launch("unseen", "exec sleep 100")["pid"]
+    eventually((rig.data_dir / "run" / "unseen" / "launch.json").exists)
     rig.kill_keeper()
     os.kill(pid, signal.SIGKILL)
     eventually(lambda: linux.start_time(pid) is None)
@@ -96,7 +97,7 @@ def test_an_exit_nobody_saw_is_unknown_and_an_exit_on_record_is_not(rig: Rig) ->
 def test_a_launch_whose_record_was_not_written_is_found_by_its_marker(rig: Rig) -> None:
     answer = rig.launch("t1", "sleep 50 & exec sleep 100")
     rig.kill_keeper()
-    (rig.data_dir / "run" / "t1" / "launch.json").unlink()
+    (rig.data_dir / "run" / "t1" / "launch.json").unlink(missing_ok=True)
     for name in ("never-started", "spare-99"):
         (rig.data_dir / "run" / name).mkdir()
         (rig.data_dir / "work" / name).mkdir()

@@ -28,10 +28,16 @@ def test_codes_and_signals_are_told_and_on_disk(rig: Rig) -> None:
 
 
 def test_the_launch_record_is_written_behind(rig: Rig) -> None:
-    answer = rig.launch("t1", "exec sleep 100")
+    answer = rig.launch("t1", "exec sleep 100", handle={"port": 20_001})
     path = rig.data_dir / "run" / "t1" / "launch.json"
     record = json.loads(eventually(path.read_text))
-    expected = {"deployment": "d1", "slot": 0, "generation": 1, "boot_id": linux.boot_id()}
+    expected = {
+        "deployment": "d1",
+        "slot": 0,
+        "generation": 1,
+        "boot_id": linux.boot_id(),
+        "handle": {"port": 20_001},
+    }
     assert record == {**expected, **{key: answer[key] for key in ("task", "pid", "start_time", "boot_ns")}}
     assert answer["start_time"] == linux.start_time(answer["pid"])
 
@@ -70,7 +76,7 @@ def test_forgetting_removes_folders_but_not_output(rig: Rig) -> None:
 
 
 def test_after_a_hello_serve_knows_all_there_is(rig: Rig) -> None:
-    alive = rig.launch("alive", "exec sleep 100")
+    alive = rig.launch("alive", "exec sleep 100", handle={"port": 20_001})
     rig.run("dead", "exit 3")
     second = rig.connect()
     assert second.welcome["pid"] == rig.keeper_pid
@@ -80,6 +86,7 @@ def test_after_a_hello_serve_knows_all_there_is(rig: Rig) -> None:
         "deployment": "d1",
         "slot": 0,
         "generation": 1,
+        "handle": {"port": 20_001},
         "exit": None,
     }
     assert second.tasks["dead"]["exit"]["code"] == 3
