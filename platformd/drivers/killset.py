@@ -14,6 +14,8 @@ from platformd.drivers import proc
 from platformd.drivers.cgroup import Group
 from platformd.drivers.proc import Process
 
+_MOST_REFRESHES = 12
+
 
 @dataclass(slots=True)
 class Family:
@@ -40,35 +42,64 @@ class Markers:
     def __init__(self) -> None:
         self._known: dict[tuple[int, int], str | None] = {}
 
-    def read(self, processes: Iterable[Process]) -> dict[str, list[Process]]:
-        """Task id → its marked processes, among `processes`; others are forgotten."""
-        before, self._known = self._known, {}
-        found: dict[str, list[Process]] = {}
-        for process in processes:
-            key = process.pid, process.start_time
-            environ = {} if key in before else proc.environ(process.pid)
-            marker = before[key] if key in before else environ.get("TASK_ID")
-            if key in before or environ:  # in the middle of an exec there is none to be read
-                self._known[key] = marker
-            if marker is not None:
-                found.setdefault(marker, []).append(process)
-        return found
+    def keep(self, processes: Iterable[Process]) -> None:
+        """Forget all but these."""
+        alive = {(process.pid, process.start_time) for process in processes}
+        self._known = {key: marker for key, marker in self._known.items() if key in alive}
+
+    def of(self, process: Process) -> str | None:
+        """The task id it was started with."""
+        key = process.pid, process.start_time
+        if key in self._known:
+            return self._known[key]
+        environ = proc.environ(process.pid)
+        marker = environ.get("TASK_ID")
+        if environ:  # in the middle of an exec there is none to be read
+            self._known[key] = marker
+        return marker
 
 
 class Scan:
-    """All live processes at one moment. Markers are read for those that started at `since` or later."""
+    """The live processes at one moment. Markers are read for those that started at `since` or later."""
 
     def __init__(self, markers: Markers, since: int = 0) -> None:
-        self.table = proc.table()
-        self._marked = markers.read(process for process in self.table.values() if process.start_time >= since)
+        self._markers, self._since = markers, since
+        self._forks = proc.forks()
+        self.table: dict[int, Process] = {}
+        self._marked: dict[str, list[Process]] = {}
         self._children: dict[int, list[Process]] = {}
         self._sessions: dict[int, list[Process]] = {}
-        for process in self.table.values():
-            self._children.setdefault(process.parent, []).append(process)
-            self._sessions.setdefault(process.session, []).append(process)
+        self._add(proc.table())
+        markers.keep(self.table.values())
 
     def members(self, family: Family) -> list[Process]:
-        """The live processes of a task."""
+        """The live processes of a task. None only after a moment in which nothing was started on the machine:
+        what forks and exits all the time is missed by any single look."""
+        found = self._members(family)
+        for _ in range(_MOST_REFRESHES):
+            if found or not self._refresh():
+                break
+            found = self._members(family)
+        return found
+
+    def _refresh(self) -> bool:
+        """Take in who has come since; False when nobody can have."""
+        forks = proc.forks()
+        if forks is not None and forks == self._forks:
+            return False
+        self._forks = forks
+        self._add(proc.pick(pid for pid in proc.pids() if pid not in self.table))
+        return True
+
+    def _add(self, processes: dict[int, Process]) -> None:
+        self.table.update(processes)
+        for process in processes.values():
+            self._children.setdefault(process.parent, []).append(process)
+            self._sessions.setdefault(process.session, []).append(process)
+            if process.start_time >= self._since and (marker := self._markers.of(process)) is not None:
+                self._marked.setdefault(marker, []).append(process)
+
+    def _members(self, family: Family) -> list[Process]:
         found = {process.pid: process for process in self._evident(family)}
         waiting = list(found)
         while waiting:
@@ -83,7 +114,7 @@ class Scan:
         if first is not None and family.is_first(first):
             yield first
         if family.group is not None:
-            yield from (self.table[pid] for pid in family.group.pids() if pid in self.table)
+            yield from _living(family.group)
         yield from self._marked.get(family.task_id, ())
         if family.session_counts and (first is None or family.is_first(first)):
             session = self._sessions.get(family.pid, ())
@@ -94,11 +125,27 @@ def in_group(family: Family) -> list[Process] | None:
     """The short way: the live processes of a task that is known to be all in its cgroup; None when it is not."""
     if not family.complete or family.group is None:
         return None
-    found = proc.pick(family.group.pids())
+    found = _living(family.group)
     first = proc.read(family.pid)
-    if first is not None and first.alive and family.is_first(first):
-        found[first.pid] = first
-    return list(found.values())
+    if (
+        first is not None
+        and first.alive
+        and family.is_first(first)
+        and all(first.pid != each.pid for each in found)
+    ):
+        found.append(first)
+    return found
+
+
+def _living(group: Group) -> list[Process]:
+    """None only when the kernel lists none, or only dead ones again and again: a living one may fork and exit between
+    the list and the look at it."""
+    for _ in range(_MOST_REFRESHES):
+        pids = group.pids()
+        found = list(proc.pick(pids).values())
+        if found or not pids:
+            return found
+    return []
 
 
 def find(family: Family) -> list[Process]:
@@ -112,10 +159,11 @@ def strays(known: Iterable[str], folder: str) -> dict[str, list[Process]]:
 
     The directory is asked for because markers alone could be another server's.
     """
-    marked = Markers().read(proc.table().values())
-    unknown = marked.keys() - set(known)
-    found = {
-        task_id: [process for process in marked[task_id] if proc.folder(process.pid) == f"{folder}/{task_id}"]
-        for task_id in unknown
-    }
-    return {task_id: processes for task_id, processes in found.items() if processes}
+    ours, markers = set(known), Markers()
+    found: dict[str, list[Process]] = {}
+    for process in proc.table().values():
+        task_id = markers.of(process)
+        if task_id is None or task_id in ours or proc.folder(process.pid) != f"{folder}/{task_id}":
+            continue
+        found.setdefault(task_id, []).append(process)
+    return found

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from platformd import clock
+from platformd.drivers import proc
 from platformd.drivers.base import Usage
 from platformd.drivers.memory_watch import MemoryWatch, Sample
 from platformd.drivers.run import Run
@@ -63,6 +64,8 @@ class Meter:
         if group is None:
             return self._watch.sample(run.task_id)
         cpu, memory = group.cpu_usec(), group.memory()
+        if memory is not None:  # what it had before it came into the group is not counted there
+            memory = max(memory, proc.memory(run.family.pid))
         if cpu is not None and memory is not None:
             return Sample(memory, cpu)
         watched = self._watch.sample(run.task_id)

@@ -18,11 +18,12 @@ from platformd import clock, ids
 from platformd.domain.events import Launched, Probed, Swept, TaskFact
 from platformd.domain.spec import DeploymentSpec, Networking, Resources
 from platformd.domain.task import Task, TaskPhase
-from platformd.drivers import proc
+from platformd.drivers import killset, proc
 from platformd.drivers.base import LaunchOrder
 from platformd.drivers.cgroup_places import Cgroups
 from platformd.drivers.launch_order import NativeSettings
 from platformd.drivers.native import NativeDriver
+from platformd.drivers.run import unborn
 from platformd.links.keeper import KeeperLink
 from tests.support import eventually
 
@@ -108,7 +109,9 @@ class Serve:
 class Rig:
     """Facts and lines of all lives; `close` leaves nothing behind."""
 
-    def __init__(self, data_dir: Path, program: Path, cgroups: Cgroups | None = None, **settings: Any) -> None:
+    def __init__(
+        self, data_dir: Path, program: Path, cgroups: Cgroups | None = None, **settings: Any
+    ) -> None:
         self.data_dir, self.program = data_dir, program
         data_dir.mkdir()
         data_dir.chmod(0o711)
@@ -202,7 +205,9 @@ class Rig:
             ) from None
 
     def at(self, order: LaunchOrder, kind: type[TaskFact]) -> float:
-        return next(at for at, task_id, fact in self.told if task_id == order.task_id and isinstance(fact, kind))
+        return next(
+            at for at, task_id, fact in self.told if task_id == order.task_id and isinstance(fact, kind)
+        )
 
     def pid(self, order: LaunchOrder) -> int:
         pid = self.wait(order, Launched).pid
@@ -211,7 +216,7 @@ class Rig:
 
     def marked(self, order: LaunchOrder) -> list[int]:
         """Live processes that bear the task's marker."""
-        return [pid for pid in proc.table() if proc.has_marker(pid, order.task_id)]
+        return [process.pid for process in killset.find(unborn(order.task_id))]
 
     def said(self, order: LaunchOrder, words: str) -> bool:
         return any(task_id == order.task_id and words in text for task_id, text in self.lines)
@@ -233,7 +238,15 @@ class Rig:
         self.driver.forget(self.task(order))
 
     def close(self) -> None:
-        self.keepers.update(event["pid"] for event in self.events if event["op"] == "resynced")
+        try:
+            self._end_tasks()
+        finally:
+            self.keepers.update(event["pid"] for event in self.events if event["op"] == "resynced")
+            self.serve.die()
+            for pid in self.keepers:
+                _end(pid)
+
+    def _end_tasks(self) -> None:
         orders = list(self.orders.values())
         for order in orders:
             self.driver.kill(self.task(order))
@@ -241,9 +254,6 @@ class Rig:
         for order in orders:
             self.driver.forget(self.task(order))
         eventually(lambda: not self.driver._limits.cgroups.left_behind())
-        self.serve.die()
-        for pid in self.keepers:
-            _end(pid)
 
 
 def _end(pid: int) -> None:
