@@ -7,5 +7,15 @@ order is that of `platformd --help`. Called by `platformd.__main__`; single-thre
 from __future__ import annotations
 
 COMMANDS: dict[str, str] = {
+    "apps": "platformd.cli.apps:apps",
+    "deploy": "platformd.cli.deploy:deploy",
+    "ps": "platformd.cli.deployments:ps",
+    "status": "platformd.cli.deployments:status",
+    "logs": "platformd.cli.logs:logs",
+    "scale": "platformd.cli.deployments:scale",
+    "wake": "platformd.cli.deployments:wake",
+    "sleep": "platformd.cli.deployments:sleep",
+    "promote": "platformd.cli.deploy:promote",
+    "cancel": "platformd.cli.deployments:cancel",
     "doctor": "platformd.cli.doctor:doctor",
 }

@@ -1,0 +1,108 @@
+"""The API's objects as a client sees them: JSON objects with known keys. A server may send more. Pure."""
+
+from __future__ import annotations
+
+from typing import Any, NotRequired, TypedDict
+
+
+class Reason(TypedDict):
+    """Why something failed, waits or backs off."""
+
+    code: str
+    message: str
+    exit_code: NotRequired[int]
+    signal: NotRequired[str]
+    last_lines: NotRequired[list[str]]
+
+
+class App(TypedDict):
+    id: str
+    name: str
+    namespace: str
+    subdomain: str
+    description: str | None
+    labels: dict[str, str]
+    default_deployment_spec: dict[str, Any]
+    created_at: str
+    updated_at: str
+    revision: int
+
+
+class Artifact(TypedDict):
+    """`sha256` and `size` (bytes) are None until its bytes are there."""
+
+    id: str
+    name: str
+    content_type: str
+    size: int | None
+    sha256: str | None
+    created_at: str
+    uploaded_at: str | None
+
+
+class Deployment(TypedDict):
+    id: str
+    sha: str
+    app_id: str
+    version: int
+    status: str
+    phase: str
+    reason: Reason | None
+    spec: dict[str, Any]
+    tasks_ready: int
+    tasks_total: int
+    progress: int
+    environment_slug: str
+    preview_url: str
+    current: bool
+    superseded_by: str | None
+    idle_deadline: str | None
+    awake_because: list[str]
+    stale: bool
+    generation: int
+    observed_generation: int
+    created_at: str
+    updated_at: str
+    revision: int
+    links: dict[str, str]
+
+
+class Task(TypedDict):
+    id: str
+    deployment_id: str
+    app_id: str
+    node_id: str
+    state: str
+    frozen: bool
+    stale: bool
+    slot: int
+    generation: int
+    published_port: int | None
+    address: str | None
+    pid: int | None
+    container_id: str | None
+    exit_code: int | None
+    signal: str | None
+    oom_killed: bool
+    reason: Reason | None
+    restarts: int
+    started_at: str | None
+    ready_at: str | None
+    ended_at: str | None
+    cpu_percent: float | None
+    memory_bytes: int | None
+    created_at: str
+    updated_at: str
+    revision: int
+
+
+class LogEntry(TypedDict):
+    """`id` rises within a deployment; `truncated` is how many bytes of the line were dropped."""
+
+    id: int
+    timestamp: str
+    deployment_id: str
+    task_id: str
+    stream: str
+    message: str
+    truncated: NotRequired[int]
