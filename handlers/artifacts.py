@@ -165,7 +165,9 @@ class UploadHandler(Handler):
             return
         upload, self._upload = self._upload, None
         if upload is not None:
-            upload.abort()
+            asyncio.get_running_loop().run_in_executor(
+                None, upload.abort
+            )  # a large file takes its time to go
         if self._artifact_id is not None:
             self.uploading.discard(self._artifact_id)
             self._artifact_id = None
