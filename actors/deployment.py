@@ -24,6 +24,8 @@ from platformd.domain.effects import DeploymentEffect, Moment
 from platformd.domain.machine import Step
 from platformd.domain.notice import Notice
 from platformd.domain.operations import Claim, ClaimCurrent, ReleaseCurrent, SaveDeployment
+from platformd.domain.snapshot import Exit
+from platformd.domain.task import Task, TaskPhase
 from platformd.domain.task.transitions import new_task
 from platformd.errors import NotFound
 
@@ -56,9 +58,20 @@ class DeploymentActor(SnapshotActor[Deployment]):
         self.begin(self.load())
         if self.require().phase is Phase.DONE:
             return
-        known = self.world.store.tasks_of(self.key.id, live_only=True)
-        found = tuple(events.TaskFound(task.id, task.slot, task.generation) for task in known)
-        super().receive(events.Recovered(found, self.world.host_restarted))
+        live = self.world.store.tasks_of(self.key.id, live_only=True)
+        found = tuple(_found(task) for task in live)
+        host_restarted = self.world.host_restarted
+        ended = () if host_restarted else self._ended_unseen({task.id for task in live})
+        super().receive(events.Recovered(found, host_restarted, ended))
+
+    def _ended_unseen(self, live: set[str]) -> tuple[events.TaskExited, ...]:
+        """What tasks told whose ends are in their rows and not in ours."""
+        missing = [member.task_id for member in self.require().members if member.task_id not in live]
+        rows = [task for task_id in missing if (task := self.world.store.task(task_id)) is not None]
+        return tuple(
+            events.TaskExited(task.id, task.exit or Exit(unknown=True), task.asked, task.reason)
+            for task in rows
+        )
 
     def step(self, state: Deployment, event: object, moment: Moment) -> Step[Deployment, DeploymentEffect]:
         return step(state, event, moment)
@@ -165,3 +178,8 @@ class DeploymentActor(SnapshotActor[Deployment]):
     def describe(self) -> dict[str, Any]:
         state = self.state
         return {} if state is None else {"status": state.status.value, "phase": state.phase.value}
+
+
+def _found(task: Task) -> events.TaskFound:
+    stopping = task.phase is TaskPhase.STOPPING
+    return events.TaskFound(task.id, task.slot, task.generation, stopping)

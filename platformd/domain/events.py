@@ -111,10 +111,11 @@ class TaskUnready:
 
 @dataclass(frozen=True, slots=True)
 class TaskStopping:
-    """Out of balance for good: it is being ended because of `reason`."""
+    """Out of balance for good: it is being ended because of `reason`; `asked` when somebody had asked for that."""
 
     task_id: str
     reason: Reason
+    asked: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,19 +146,23 @@ class TaskEnded:
 
 @dataclass(frozen=True, slots=True)
 class TaskFound:
-    """A task of this deployment that a restarted service knows of, by its row or by the keeper's record."""
+    """A task of this deployment that a restarted service knows of, by its row or by the keeper's record; `stopping`
+    when its end had begun."""
 
     task_id: str
     slot: int
     generation: int
+    stopping: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Recovered:
-    """The service restarted; `tasks` are all of this deployment's tasks that were not known to have ended."""
+    """The service restarted; `tasks` are all of this deployment's tasks that were not known to have ended, `ended` what
+    those that have ended would have told, so that a job that is done is not done again."""
 
     tasks: tuple[TaskFound, ...]
     host_restarted: bool = False
+    ended: tuple[TaskExited, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from enum import StrEnum
 from typing import Any, Generic, TypeVar
 
@@ -40,6 +41,13 @@ class Draft(Generic[S, E]):
 
     def order(self, effect: E) -> None:
         self.effects.append(effect)
+
+    @property
+    def at(self) -> datetime:
+        return self.moment.at
+
+    def passed(self, deadline: datetime | None) -> bool:
+        return deadline is not None and self.at >= deadline
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,9 +13,11 @@ GOOD_AFTER = timedelta(seconds=60)
 WORKER_READY_AFTER = timedelta(seconds=1)
 EXCLUSIVE_WAKE_GRACE = timedelta(seconds=1)
 PORT_RETRY = timedelta(seconds=1)
+IDLE_ANSWER_WITHIN = timedelta(seconds=5)
 
 
 def backoff(failures: int, jitter: float) -> timedelta:
-    """The pause after the `failures`-th failure in a row (from 1); `jitter` in [-1, 1] spreads it by 20 %."""
+    """The pause after the `failures`-th failure in a row (from 1); `jitter` in [-1, 1] spreads it by 20 %, never
+    beyond the longest."""
     plain = min(BACKOFF_LONGEST_SECS, BACKOFF_FIRST_SECS * 2 ** min(failures - 1, 20))
-    return timedelta(seconds=plain * (1 + BACKOFF_JITTER * jitter))
+    return timedelta(seconds=min(BACKOFF_LONGEST_SECS, plain * (1 + BACKOFF_JITTER * jitter)))

@@ -1,18 +1,19 @@
 """The working copy of a deployment that transition handlers share: small, named changes to it.
 
-Pure. Used by `transitions`, `rollout`, `sleep` and `failure` of this package only.
+Pure. Used by the modules of this package only.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from platformd.domain import effects, policy
 from platformd.domain.deployment.state import Deployment, Goal, Member, Stage, Status
 from platformd.domain.effects import DeploymentEffect
 from platformd.domain.machine import Draft
 from platformd.domain.snapshot import Reason
+from platformd.errors import InvalidState
 
 
 class DeploymentDraft(Draft[Deployment, DeploymentEffect]):
@@ -20,21 +21,18 @@ class DeploymentDraft(Draft[Deployment, DeploymentEffect]):
 
     __slots__ = ()
 
-    @property
-    def at(self) -> datetime:
-        return self.moment.at
-
-    def passed(self, deadline: datetime | None) -> bool:
-        return deadline is not None and self.at >= deadline
-
     def member(self, task_id: str) -> Member | None:
         return next((member for member in self.state.members if member.task_id == task_id), None)
 
     def put(self, member: Member) -> None:
         """Replace the member of that task, or add it."""
-        others = [known for known in self.state.members if known.task_id != member.task_id]
-        ordered = sorted([*others, member], key=lambda known: (known.slot, known.generation))
-        self.set(members=tuple(ordered))
+        self.settle_members(
+            *(known for known in self.state.members if known.task_id != member.task_id), member
+        )
+
+    def settle_members(self, *members: Member) -> None:
+        """These are the members, and nobody else."""
+        self.set(members=tuple(sorted(members, key=lambda known: (known.slot, known.generation))))
 
     def drop(self, task_id: str) -> None:
         self.set(members=tuple(member for member in self.state.members if member.task_id != task_id))
@@ -43,18 +41,23 @@ class DeploymentDraft(Draft[Deployment, DeploymentEffect]):
         self.put(replace(member, stage=stage))
 
     def stop(self, member: Member, reason: Reason, drain: timedelta = policy.DRAIN) -> None:
-        """Order the task's end; a task that never was ready has nothing to drain."""
+        """Order the task's end; it knows itself whether there is anything to drain."""
         self.stage(member, Stage.STOPPING)
-        worth_draining = drain if member.ready_at is not None else timedelta(0)
-        self.order(effects.StopTask(member.task_id, reason, worth_draining))
+        self.order(effects.StopTask(member.task_id, reason, drain))
 
     def head_for(self, goal: Goal) -> None:
         """Turn towards `goal`, leaving behind what belonged to the way to another one."""
-        self.set(goal=goal, wake_deadline=None, idle_deadline=None, quiet_since=None)
+        self.forgive(*self.state.live)
+        self.set(goal=goal, wake_deadline=None, idle_deadline=None, quiet_since=None, closing=frozenset())
         if goal is not Goal.AWAKE:
             self.set(progress_deadline=None)
         if goal is Goal.FINISHED:
             self.set(retry_at=None)
+
+    def forgive(self, *leaving: Member) -> None:
+        """A task that was good for long makes good the failures before it."""
+        if any(member.ready_at and self.at - member.ready_at >= policy.GOOD_AFTER for member in leaving):
+            self.set(attempt=0, failures=())
 
     def finish(self, status: Status, reason: Reason | None) -> None:
         """Final: stop everything and give the address back."""
@@ -66,14 +69,21 @@ class DeploymentDraft(Draft[Deployment, DeploymentEffect]):
         if status is Status.FAILED:
             self.order(effects.ReturnPort())
 
+    def refuse_if_finished(self, verb: str) -> None:
+        status = self.state.status
+        if status.final:
+            ended = "was cancelled" if status is Status.CANCELLED else f"has {status.value}"
+            raise InvalidState(f"deployment {self.state.id} {ended} and cannot be {verb} any more")
+
     def begin_waking(self) -> None:
         """From asleep towards awake: all slots may start, within the wake's time limit."""
-        wake = self.state.spec.wake
+        spec = self.state.spec
         self.head_for(Goal.AWAKE)
         self.set(
             resting=frozenset(),
             retry_at=None,
             reason=None,
-            target=min(wake.replicas or self.state.full, self.state.full),
-            wake_deadline=self.at + timedelta(seconds=wake.timeout_secs),
+            target=min(spec.wake.replicas or self.state.full, self.state.full),
         )
+        if spec.sleeps:
+            self.set(wake_deadline=self.at + timedelta(seconds=spec.wake.timeout_secs))

@@ -1,6 +1,7 @@
 """What the end of a task means for its deployment: rest, back off, sleep, succeed or fail.
 
-Pure. Handlers of the transitions table.
+Pure. Handlers of the transitions table. An end is judged once: when the task leaves the ones meant to serve without
+having been asked to.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from datetime import datetime, timedelta
 
 from platformd.domain import effects, events, policy
 from platformd.domain.deployment.draft import DeploymentDraft
-from platformd.domain.deployment.state import Goal, Member, Stage, Status
+from platformd.domain.deployment.state import Deployment, Goal, Member, Stage, Status
 from platformd.domain.snapshot import Exit, Reason
 from platformd.domain.spec import RestartPolicyKind
 
@@ -17,12 +18,18 @@ MAX_RUNTIME = "MAX_RUNTIME"
 
 
 def task_stopping(draft: DeploymentDraft, event: events.TaskStopping) -> None:
+    """Its end has begun. Nobody need wait until it is over to know what that means."""
     member = draft.member(event.task_id)
-    if member is None:
+    if member is None or member not in draft.state.live:
         return
+    draft.forgive(member)
     draft.stage(member, Stage.STOPPING)
+    if event.asked or draft.state.goal is not Goal.AWAKE:
+        return
     if event.reason.code == MAX_RUNTIME:
-        draft.set(resting=draft.state.resting | {member.slot})
+        _outlived(draft, member, event.reason)
+    else:
+        failed(draft, member, event.reason)
 
 
 def task_exited(draft: DeploymentDraft, event: events.TaskExited) -> None:
@@ -30,28 +37,57 @@ def task_exited(draft: DeploymentDraft, event: events.TaskExited) -> None:
     member = draft.member(event.task_id)
     if member is None:
         return
+    was_meant_to_live = member in draft.state.live
+    if was_meant_to_live:
+        draft.forgive(member)
     draft.stage(member, Stage.ENDING)
-    if event.asked or draft.state.goal is not Goal.AWAKE:
+    if event.asked or not was_meant_to_live or draft.state.goal is not Goal.AWAKE:
         return
-    if event.reason is not None and event.reason.code == MAX_RUNTIME:
-        _rest(draft, member, event.reason)
-    elif event.reason is None and event.exit.clean and not _restarts_always(draft):
-        _rest(draft, member, None)
+    reason = explain(draft.state, event.exit, event.reason)
+    if reason.code == MAX_RUNTIME:
+        _outlived(draft, member, reason)
+    elif event.reason is None and event.exit.clean and not _restarts(draft, RestartPolicyKind.ALWAYS):
+        _ended_well(draft, member, reason)
     else:
-        _failed(draft, member, explain(draft, event.exit, event.reason), event.reason is not None)
-    _fail_held_when_nothing_is_left(draft, event)
+        failed(draft, member, reason, began=event.reason is None)
 
 
 def task_ended(draft: DeploymentDraft, event: events.TaskEnded) -> None:
     draft.drop(event.task_id)
 
 
-def explain(draft: DeploymentDraft, exit: Exit, reason: Reason | None) -> Reason:
-    """Why a task failed, in words a person can act on."""
+def failed(draft: DeploymentDraft, member: Member, reason: Reason, began: bool = True) -> None:
+    """Try again after a pause, unless that is no use, forbidden, or the next request's business."""
+    if draft.state.goal is not Goal.AWAKE:
+        return
+    _count(draft)
+    restarts = draft.state.restarts
+    draft.set(reason=reason, restarts={**restarts, member.slot: restarts.get(member.slot, 0) + 1})
+    state = draft.state
+    spent = len(state.failures) > state.spec.restart.max_attempts
+    never = _restarts(draft, RestartPolicyKind.NEVER)
+    if not state.ever_ready and (not began or never or spent):
+        draft.finish(Status.FAILED, reason)
+    elif never:
+        _rest(draft, member, reason)
+        sleep_or_finish(draft, Status.FAILED, reason)
+        if _all_rest(draft) and not draft.state.status.final:
+            _back_off(draft)
+    else:
+        asleep = state.spec.sleeps and not state.live and (spent or state.wake_deadline is not None)
+        _back_off(draft, policy.SPENT_RETRY if spent and not asleep else None)
+        if asleep:
+            draft.head_for(Goal.ASLEEP)
+    _tell_people(draft, member, reason)
+    _fail_held(draft, member, reason)
+
+
+def explain(state: Deployment, exit: Exit, reason: Reason | None) -> Reason:
+    """Why a task ended, in words a person can act on."""
     if reason is not None:
         return reason
     if exit.oom_killed:
-        limit = draft.state.spec.resources.memory
+        limit = state.spec.resources.memory
         code, message = "OOM_KILLED", f"went beyond its memory limit of {limit}; raise resources.memory"
     elif exit.unknown:
         code, message = "EXIT_UNKNOWN", "ended while nobody was there to see how"
@@ -64,96 +100,88 @@ def explain(draft: DeploymentDraft, exit: Exit, reason: Reason | None) -> Reason
     )
 
 
-def _restarts_always(draft: DeploymentDraft) -> bool:
-    return draft.state.spec.restart.policy is RestartPolicyKind.ALWAYS
+def _restarts(draft: DeploymentDraft, policy_kind: RestartPolicyKind) -> bool:
+    return draft.state.spec.restart.policy is policy_kind
+
+
+def _ended_well(draft: DeploymentDraft, member: Member, reason: Reason) -> None:
+    """Before it was ready that counts as ready."""
+    _rest(draft, member, None)
+    state = draft.state
+    over = state.reason if state.reason is not None and state.reason.code == MAX_RUNTIME else None
+    if state.spec.sleeps and state.status is Status.PENDING and _all_rest(draft):
+        draft.set(status=Status.RUNNING, ever_ready=True, reason=None)
+        draft.order(effects.ClaimCurrent())
+    sleep_or_finish(draft, Status.FAILED if over else Status.SUCCEEDED, over)
+    _fail_held(draft, member, reason)
+
+
+def _outlived(draft: DeploymentDraft, member: Member, reason: Reason) -> None:
+    """It ran for as long as it may: not again before traffic comes."""
+    if draft.state.status is Status.PENDING:
+        draft.finish(Status.FAILED, reason)
+    else:
+        _rest(draft, member, reason)
+        sleep_or_finish(draft, Status.FAILED, reason)
+    _fail_held(draft, member, reason)
 
 
 def _rest(draft: DeploymentDraft, member: Member, reason: Reason | None) -> None:
-    """The slot stays empty; when all slots rest the deployment sleeps, has succeeded or has failed."""
+    """The slot stays empty until the next wake."""
     draft.set(resting=draft.state.resting | {member.slot})
-    state = draft.state
-    if len(state.resting) < state.target:
+    if reason is not None:
+        draft.set(reason=reason)
+
+
+def _all_rest(draft: DeploymentDraft) -> bool:
+    return len(draft.state.resting) >= draft.state.target
+
+
+def sleep_or_finish(draft: DeploymentDraft, status: Status, reason: Reason | None) -> None:
+    """With the last slot at rest there is nothing left to do."""
+    if not _all_rest(draft):
         return
-    if state.spec.sleeps and reason is None and state.status is Status.PENDING:
-        draft.set(status=Status.RUNNING, ever_ready=True)
-        draft.order(effects.ClaimCurrent())
-    if state.spec.sleeps and draft.state.status is Status.RUNNING:
+    if draft.state.spec.sleeps and draft.state.status is Status.RUNNING:
         draft.head_for(Goal.ASLEEP)
-    elif reason is not None:
-        draft.finish(Status.FAILED, reason)
     else:
-        draft.finish(Status.SUCCEEDED, None)
+        draft.finish(status, reason)
 
 
-def _failed(draft: DeploymentDraft, member: Member, reason: Reason, never_began: bool) -> None:
-    _count(draft, member)
-    state = draft.state
-    restart = state.spec.restart
-    draft.set(reason=reason, restarts={**state.restarts, member.slot: state.restarts.get(member.slot, 0) + 1})
-    if never_began and not state.ever_ready and reason.code != "UNHEALTHY":
-        draft.finish(Status.FAILED, reason)
-    elif restart.policy is RestartPolicyKind.NEVER:
-        _no_more_tries(draft, member, reason)
-    elif state.wake_deadline is not None and not state.live and state.spec.sleeps:
-        draft.head_for(Goal.ASLEEP)
-        _back_off(draft)
-    elif len(state.failures) < restart.max_attempts:
-        _back_off(draft)
-    else:
-        _budget_spent(draft, reason)
-
-
-def _count(draft: DeploymentDraft, member: Member) -> None:
-    """One more failure, after forgetting what a long good run has made good."""
+def _count(draft: DeploymentDraft) -> None:
+    """One more failure, unless the next start is still to come after an earlier one."""
     at, state = draft.at, draft.state
-    good = member.ready_at is not None and at - member.ready_at >= policy.GOOD_AFTER
+    if state.retry_at is not None:
+        return
     since = at - timedelta(seconds=state.spec.restart.window_secs)
-    recent: tuple[datetime, ...] = () if good else tuple(then for then in state.failures if then > since)
-    draft.set(attempt=1 if good else state.attempt + 1, failures=(*recent, at))
+    recent: tuple[datetime, ...] = tuple(then for then in state.failures if then > since)
+    draft.set(attempt=state.attempt + 1, failures=(*recent, at))
 
 
-def _back_off(draft: DeploymentDraft) -> None:
-    pause = policy.backoff(draft.state.attempt, draft.moment.jitter)
-    draft.set(retry_at=draft.at + pause)
+def _back_off(draft: DeploymentDraft, pause: timedelta | None = None) -> None:
+    if draft.state.retry_at is None:
+        pause = pause or policy.backoff(draft.state.attempt, draft.moment.jitter)
+        draft.set(retry_at=draft.at + pause)
 
 
-def _budget_spent(draft: DeploymentDraft, reason: Reason) -> None:
+def _tell_people(draft: DeploymentDraft, member: Member, reason: Reason) -> None:
     state = draft.state
-    if not state.ever_ready:
-        draft.finish(Status.FAILED, reason)
-    elif state.spec.sleeps and not state.live:
-        draft.head_for(Goal.ASLEEP)
-        _back_off(draft)
+    if state.retry_at is None:
+        what_next = "it is not started again"
     else:
-        draft.set(retry_at=draft.at + policy.SPENT_RETRY)
+        wait = (state.retry_at - draft.at).total_seconds()
+        who = "a request may start it again" if state.goal is Goal.ASLEEP else "next try"
+        what_next = f"{who} in {wait:.1f} s"
+    draft.order(effects.SystemLine(f"task failed: {reason.message}; {what_next}", member.task_id))
 
 
-def _no_more_tries(draft: DeploymentDraft, member: Member, reason: Reason) -> None:
-    """Policy `never`: the slot stays empty, and with the last one gone the deployment sleeps or has failed."""
-    if not draft.state.ever_ready:
-        draft.finish(Status.FAILED, reason)
-        return
-    draft.set(resting=draft.state.resting | {member.slot})
-    if len(draft.state.resting) < draft.state.target:
-        return
-    if draft.state.spec.sleeps:
-        draft.head_for(Goal.ASLEEP)
-    else:
-        draft.finish(Status.FAILED, reason)
-
-
-def _fail_held_when_nothing_is_left(draft: DeploymentDraft, event: events.TaskExited) -> None:
-    """Requests must not wait for a task that will not come."""
+def _fail_held(draft: DeploymentDraft, member: Member, reason: Reason) -> None:
+    """Requests must not wait for a task that will not come. After one that served and ended well they wake another."""
     state = draft.state
     if state.live or (state.goal is Goal.AWAKE and state.retry_at is None):
         return
-    reason = explain(draft, event.exit, event.reason)
+    if member.ready_at is not None and state.retry_at is None:
+        return
+    detail = f"the app ended before it could answer: {reason.message}"
     draft.order(
-        effects.FailHeld(
-            status=502,
-            code="WAKE_CRASHED",
-            detail=f"the app {reason.message} before it could answer",
-            retry_at=state.retry_at,
-            reason=reason,
-        )
+        effects.FailHeld(502, "WAKE_CRASHED", detail, retry_at=state.retry_at, phase=None, reason=reason)
     )

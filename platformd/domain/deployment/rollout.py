@@ -14,13 +14,15 @@ from platformd.domain.snapshot import Reason
 
 SCALED_DOWN = Reason(code="SCALED_DOWN", message="fewer replicas are wanted")
 FELL_ASLEEP = Reason(code="ASLEEP", message="the deployment went to sleep")
+STOPPED = Reason(code="STOPPED", message="its end had begun before the service restarted")
 DOUBLED = Reason(code="DOUBLED", message="another task holds the same slot")
 CANCELLED = Reason(code="CANCELLED", message="the deployment was cancelled")
+HELD_UP = (Phase.WAITING_FOR_BUILD, Phase.QUARANTINED)
 
 
 def settle(draft: DeploymentDraft) -> None:
     """Start and stop tasks towards the goal, take note of what has been reached, name the phase."""
-    if draft.state.goal is Goal.AWAKE and draft.state.phase in (Phase.WAITING_FOR_BUILD, Phase.QUARANTINED):
+    if draft.state.goal is Goal.AWAKE and draft.state.phase in HELD_UP:
         return
     _pursue_goal(draft)
     _take_note(draft)
@@ -78,19 +80,31 @@ def _stop_all(draft: DeploymentDraft, reason: Reason) -> None:
 
 
 def _take_note(draft: DeploymentDraft) -> None:
-    """Ready together for the first time; first ready of a wake; the idle clock of what is awake."""
+    """Ready together for the first time; first ready of a wake; the clocks of what is awake."""
     state = draft.state
     if state.goal is not Goal.AWAKE:
         return
-    if state.ready and state.wake_deadline is not None:
+    if state.ready:
         draft.set(wake_deadline=None)
-    complete = len(state.ready) + len(state.resting) >= state.target
-    if complete:
+    if state.tasks_ready >= state.tasks_total:
         draft.set(progress_deadline=None, observed_generation=state.generation)
         if state.status is Status.PENDING:
             draft.set(status=Status.RUNNING, ever_ready=True, reason=None)
             draft.order(effects.ClaimCurrent())
-    if state.ready and state.idle_deadline is None and state.quiet_since is None and state.spec.sleeps:
+    elif state.progress_deadline is None and state.wake_deadline is None:
+        limit = timedelta(seconds=state.spec.progress_deadline_secs)
+        draft.set(progress_deadline=draft.at + limit)
+    _mind_idleness(draft)
+
+
+def _mind_idleness(draft: DeploymentDraft) -> None:
+    """What runs and can sleep has an idle deadline. A question to the gateway is void once other tasks are ready,
+    because telling it of those opens them all."""
+    state = draft.state
+    ready = frozenset(member.task_id for member in state.ready)
+    if state.closing != ready:
+        draft.set(closing=frozenset())
+    if ready and state.idle_deadline is None and state.spec.sleeps and state.status is Status.RUNNING:
         since = min(member.ready_at or draft.at for member in state.ready)
         draft.set(quiet_since=since, idle_deadline=since + timedelta(seconds=state.spec.idle_timeout_secs))
 

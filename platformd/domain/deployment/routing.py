@@ -68,6 +68,8 @@ def refusal(state: Deployment) -> Refusal | None:
         return Refusal(
             503, "NO_DEPLOYMENT", "this deployment is quarantined after repeated internal failures"
         )
+    if state.phase is Phase.WAITING_FOR_BUILD:
+        return Refusal(503, "NO_DEPLOYMENT", "this deployment waits for its build")
     if state.retry_at is not None and not state.live:
         return Refusal(503, "BACKING_OFF", "the app keeps crashing and will be tried again", state.retry_at)
     if not state.spec.cold_start_enabled:

@@ -95,8 +95,10 @@ class Deployment:
 
     `full` is the last non-zero number of replicas asked for, `target` how many tasks being awake means now;
     `resting` are slots that ended well and stay empty until the next wake; `restarts` counts a slot's failures;
-    `attempt` counts failures in a row, `failures` are their instants within the restart window; `retry_at` is when a
-    backing-off one starts again (goal AWAKE) or may be woken again (goal ASLEEP).
+    `attempt` counts failures in a row (several tasks failing before the next start are one), `failures` are their
+    instants within the restart window; `retry_at` is when a backing-off one starts again (goal AWAKE) or may be woken
+    again (goal ASLEEP). `quiet_since` is when the last known activity ended, `closing` the ready tasks that the gateway
+    was asked to close if nothing happened since, empty again as soon as other tasks are ready.
     """
 
     identity: Identity
@@ -123,6 +125,7 @@ class Deployment:
     wake_deadline: datetime | None = None
     idle_deadline: datetime | None = None
     quiet_since: datetime | None = None
+    closing: frozenset[str] = frozenset()
     updated_at: datetime
 
     @property
@@ -143,8 +146,8 @@ class Deployment:
 
     @property
     def tasks_total(self) -> int:
-        """How many tasks are wanted now: 0 while asleep or finished."""
-        return self.target if self.goal is Goal.AWAKE else 0
+        """How many tasks are wanted now: 0 while asleep or finished, none for a slot whose task ended well."""
+        return self.target - len(self.resting) if self.goal is Goal.AWAKE else 0
 
     @property
     def tasks_ready(self) -> int:
@@ -159,6 +162,8 @@ class Deployment:
 
     @property
     def next_deadline(self) -> datetime | None:
-        """The earliest instant at which time alone changes this deployment."""
+        """The earliest instant at which time alone changes this deployment; none while it is quarantined."""
+        if self.phase is Phase.QUARANTINED:
+            return None
         deadlines = (self.progress_deadline, self.wake_deadline, self.idle_deadline, self.retry_at)
         return min((at for at in deadlines if at is not None), default=None)

@@ -37,14 +37,15 @@ def new_task(order: effects.StartTask, deployment_id: str, app_id: str, at: date
 
 
 def step(task: Task, spec: DeploymentSpec, event: object, moment: Moment) -> Step[Task, TaskEffect]:
-    """What `event` makes of `task` under `spec`. An event without a rule changes nothing."""
+    """What `event` makes of `task` under `spec`. What changes nothing gives back the very same state."""
     rule = TRANSITIONS.get((task.phase, type(event)))
     if rule is None:
         return Step(task)
     draft = _Draft(task, moment, spec)
     rule.handler(draft, event)
-    if draft.state is not task:
-        draft.set(revision=task.revision + 1, updated_at=moment.at)
+    if draft.state == task:
+        return Step(task, tuple(draft.effects))
+    draft.set(revision=task.revision + 1, updated_at=moment.at)
     return Step(draft.state, tuple(draft.effects))
 
 
@@ -77,7 +78,7 @@ def _launched(draft: _Draft, event: events.Launched) -> None:
         container_id=event.container_id,
         address=event.address,
         started_at=event.at,
-        reason=None,
+        reason=draft.state.reason if draft.state.asked else None,
         retry_at=None,
         max_runtime_deadline=event.at + timedelta(seconds=runtime) if runtime else None,
     )
@@ -88,26 +89,33 @@ def _launched_while_stopping(draft: _Draft, event: events.Launched) -> None:
     draft.set(phase=TaskPhase.STOPPING)
     if draft.state.stop_stage is StopStage.LAUNCHING:
         _signal(draft)
+    elif draft.state.stop_stage in (StopStage.KILLED, StopStage.SWEEPING):
+        draft.order(effects.Kill())
+
+
+def _launched_too_late(draft: _Draft, event: events.Launched) -> None:
+    """It was given up before that was known."""
+    draft.order(effects.Kill())
 
 
 def _waits(draft: _Draft, event: events.LaunchWaits) -> None:
-    draft.set(reason=event.reason, retry_at=draft.moment.at + policy.PORT_RETRY)
+    draft.set(reason=event.reason, retry_at=draft.at + policy.PORT_RETRY)
     draft.report(events.TaskWaiting(draft.state.id, event.reason))
 
 
 def _never_began(draft: _Draft, event: events.LaunchFailed) -> None:
-    draft.set(phase=TaskPhase.FAILED, reason=event.reason, ended_at=draft.moment.at, retry_at=None)
+    draft.set(phase=TaskPhase.FAILED, reason=event.reason, ended_at=draft.at, retry_at=None)
     draft.report(events.TaskExited(draft.state.id, Exit(), asked=False, reason=event.reason))
     _gone(draft)
 
 
 def _not_begun_while_stopping(draft: _Draft, event: events.LaunchFailed | events.LaunchWaits) -> None:
-    if draft.state.stop_stage is StopStage.LAUNCHING:
+    if draft.state.stop_stage in (StopStage.LAUNCHING, StopStage.KILLED) and draft.state.started_at is None:
         _stopped_unborn(draft)
 
 
 def _probed(draft: _Draft, event: events.Probed) -> None:
-    draft.set(phase=TaskPhase.RUNNING, address=event.address, ready_at=draft.moment.at)
+    draft.set(phase=TaskPhase.RUNNING, address=event.address, ready_at=draft.at)
     draft.report(events.TaskReady(draft.state.id, event.address))
 
 
@@ -129,20 +137,24 @@ def _health_lost(draft: _Draft, event: events.HealthLost) -> None:
 
 
 def _stop(draft: _Draft, event: commands.Stop) -> None:
-    draft.set(reason=event.reason, asked=True, stop_grace_secs=_seconds(event.grace))
-    draft.report(events.TaskStopping(draft.state.id, event.reason))
+    _asked(draft, event)
     _begin_stop(draft, event.drain)
 
 
 def _stop_unborn(draft: _Draft, event: commands.Stop) -> None:
     waits_for_a_port = draft.state.retry_at is not None
-    draft.set(reason=event.reason, asked=True, stop_grace_secs=_seconds(event.grace), retry_at=None)
-    draft.report(events.TaskStopping(draft.state.id, event.reason))
+    _asked(draft, event)
+    draft.set(retry_at=None)
     if waits_for_a_port:
         _stopped_unborn(draft)
         return
-    deadline = draft.moment.at + _KILL_PATIENCE
+    deadline = draft.at + _KILL_PATIENCE
     draft.set(phase=TaskPhase.STOPPING, stop_stage=StopStage.LAUNCHING, stop_deadline=deadline)
+
+
+def _asked(draft: _Draft, event: commands.Stop) -> None:
+    draft.set(reason=event.reason, asked=True, stop_grace_secs=_seconds(event.grace))
+    draft.report(events.TaskStopping(draft.state.id, event.reason, asked=True))
 
 
 def _terminate(draft: _Draft, event: commands.Terminate) -> None:
@@ -155,13 +167,12 @@ def _terminate_unborn(draft: _Draft, event: commands.Terminate) -> None:
 
 def _hurry(draft: _Draft, event: commands.Stop) -> None:
     """A second stop can only make the first one faster."""
-    draft.set(asked=True)
-    if event.grace is not None and draft.state.stop_grace_secs is None:
-        draft.set(stop_grace_secs=_seconds(event.grace))
+    if event.grace is not None:
+        draft.set(stop_grace_secs=min(_grace(draft), event.grace.total_seconds()))
     if draft.state.stop_stage is StopStage.CLOSING and not event.drain:
         _signal(draft)
     elif draft.state.stop_stage is StopStage.SIGNALLED and event.grace is not None:
-        sooner = draft.moment.at + event.grace
+        sooner = draft.at + event.grace
         draft.set(stop_deadline=min(sooner, draft.state.stop_deadline or sooner))
 
 
@@ -170,7 +181,7 @@ def _begin_stop(draft: _Draft, drain: timedelta) -> None:
     if not drain or draft.state.ready_at is None or not draft.spec.serves:
         _signal(draft)
         return
-    deadline = draft.moment.at + drain + _CLOSE_PATIENCE
+    deadline = draft.at + drain + _CLOSE_PATIENCE
     draft.set(stop_stage=StopStage.CLOSING, stop_deadline=deadline)
     draft.order(effects.CloseInGateway(drain))
 
@@ -181,23 +192,24 @@ def _closed(draft: _Draft, event: events.Closed) -> None:
 
 
 def _signal(draft: _Draft) -> None:
-    grace = draft.state.stop_grace_secs
-    if grace is None:
-        grace = draft.spec.stop.grace_secs
-    deadline = draft.moment.at + timedelta(seconds=grace)
+    deadline = draft.at + timedelta(seconds=_grace(draft))
     draft.set(stop_stage=StopStage.SIGNALLED, stop_deadline=deadline)
     draft.order(effects.Signal(draft.spec.stop.signal))
 
 
+def _grace(draft: _Draft) -> float:
+    """How long it may take after the signal, in seconds."""
+    own = draft.state.stop_grace_secs
+    return draft.spec.stop.grace_secs if own is None else own
+
+
 def _kill(draft: _Draft) -> None:
-    draft.set(stop_stage=StopStage.KILLED, stop_deadline=draft.moment.at + _KILL_PATIENCE)
+    draft.set(stop_stage=StopStage.KILLED, stop_deadline=draft.at + _KILL_PATIENCE)
     draft.order(effects.Kill())
 
 
 def _stopped_unborn(draft: _Draft) -> None:
-    draft.set(
-        phase=TaskPhase.STOPPED, stop_stage=None, stop_deadline=None, retry_at=None, ended_at=draft.moment.at
-    )
+    draft.set(phase=TaskPhase.STOPPED, stop_stage=None, stop_deadline=None, retry_at=None, ended_at=draft.at)
     draft.report(events.TaskExited(draft.state.id, Exit(), asked=True, reason=draft.state.reason))
     _gone(draft)
 
@@ -215,10 +227,10 @@ def _exited(draft: _Draft, event: events.Exited) -> None:
     draft.set(
         phase=TaskPhase.STOPPING,
         stop_stage=StopStage.SWEEPING,
-        stop_deadline=draft.moment.at + _KILL_PATIENCE,
+        stop_deadline=draft.at + _KILL_PATIENCE,
         retry_at=None,
         exit=event.exit,
-        ended_at=draft.moment.at,
+        ended_at=draft.at,
     )
     task = draft.state
     draft.report(events.TaskExited(task.id, event.exit, asked=task.asked, reason=task.reason))
@@ -239,6 +251,10 @@ def _swept(draft: _Draft, event: events.Swept) -> None:
     _gone(draft)
 
 
+def _swept_again(draft: _Draft, event: events.Swept) -> None:
+    draft.order(effects.Forget())
+
+
 def _gone(draft: _Draft) -> None:
     draft.report(events.TaskEnded(draft.state.id))
     draft.order(effects.Forget())
@@ -248,13 +264,13 @@ def _gone(draft: _Draft) -> None:
 
 
 def _time_while_pending(draft: _Draft, event: events.TimerElapsed) -> None:
-    if _passed(draft, draft.state.retry_at):
+    if draft.passed(draft.state.retry_at):
         draft.set(retry_at=None)
         draft.order(effects.LaunchTask())
 
 
 def _time_while_alive(draft: _Draft, event: events.TimerElapsed) -> None:
-    if not _passed(draft, draft.state.max_runtime_deadline):
+    if not draft.passed(draft.state.max_runtime_deadline):
         return
     limit = draft.spec.max_runtime_secs
     reason = Reason(code="MAX_RUNTIME", message=f"ran for its max_runtime_secs of {limit:g} s")
@@ -264,7 +280,7 @@ def _time_while_alive(draft: _Draft, event: events.TimerElapsed) -> None:
 
 
 def _time_while_stopping(draft: _Draft, event: events.TimerElapsed) -> None:
-    if not _passed(draft, draft.state.stop_deadline):
+    if not draft.passed(draft.state.stop_deadline):
         return
     match draft.state.stop_stage:
         case StopStage.CLOSING:
@@ -274,12 +290,8 @@ def _time_while_stopping(draft: _Draft, event: events.TimerElapsed) -> None:
         case StopStage.KILLED:
             _exited(draft, events.Exited(Exit(unknown=True)))
         case StopStage.SWEEPING:
-            draft.set(stop_deadline=draft.moment.at + _KILL_PATIENCE)
+            draft.set(stop_deadline=draft.at + _KILL_PATIENCE)
             draft.order(effects.Sweep())
-
-
-def _passed(draft: _Draft, deadline: datetime | None) -> bool:
-    return deadline is not None and draft.moment.at >= deadline
 
 
 P = TaskPhase
@@ -296,7 +308,8 @@ TRANSITIONS = compile_rules(
         Rule(commands.Terminate, (P.STOPPING, *_FINAL), ignore),
         Rule(events.Launched, (P.PENDING,), _launched, (P.STARTING,)),
         Rule(events.Launched, (P.STOPPING,), _launched_while_stopping),
-        Rule(events.Launched, (*ALIVE, *_FINAL), ignore),
+        Rule(events.Launched, ALIVE, ignore),
+        Rule(events.Launched, _FINAL, _launched_too_late),
         Rule(events.LaunchWaits, (P.PENDING,), _waits),
         Rule(events.LaunchWaits, (P.STOPPING,), _not_begun_while_stopping, (P.STOPPING, P.STOPPED)),
         Rule(events.LaunchWaits, (*ALIVE, *_FINAL), ignore),
@@ -316,7 +329,8 @@ TRANSITIONS = compile_rules(
         Rule(events.Exited, (*_BEFORE_STOP, P.STOPPING), _exited, (P.STOPPING,)),
         Rule(events.Exited, _FINAL, ignore),
         Rule(events.Swept, (P.STOPPING,), _swept, (P.STOPPING, P.STOPPED, P.FAILED)),
-        Rule(events.Swept, (*_BEFORE_STOP, *_FINAL), ignore),
+        Rule(events.Swept, _BEFORE_STOP, ignore),
+        Rule(events.Swept, _FINAL, _swept_again),
         Rule(events.TimerElapsed, (P.PENDING,), _time_while_pending),
         Rule(events.TimerElapsed, ALIVE, _time_while_alive, (*ALIVE, P.STOPPING)),
         Rule(events.TimerElapsed, (P.STOPPING,), _time_while_stopping),
@@ -328,14 +342,16 @@ TRANSITIONS = compile_rules(
 def pursue(task: Task) -> tuple[TaskEffect, ...]:
     """What an unfinished task needs done again after its actor was made anew: orders that are safe to repeat."""
     match task.phase, task.stop_stage:
-        case TaskPhase.PENDING, _:
+        case TaskPhase.PENDING, _ if task.retry_at is None:
             return (effects.LaunchTask(),)
         case TaskPhase.RUNNING, _:
             return (effects.Report(events.TaskReady(task.id, task.address)),)
         case TaskPhase.STOPPING, StopStage.CLOSING:
             return (*_stopping_again(task), effects.CloseInGateway(policy.DRAIN))
-        case TaskPhase.STOPPING, StopStage.SIGNALLED | StopStage.KILLED:
+        case TaskPhase.STOPPING, StopStage.LAUNCHING | StopStage.SIGNALLED:
             return _stopping_again(task)
+        case TaskPhase.STOPPING, StopStage.KILLED:
+            return (*_stopping_again(task), effects.Kill())
         case TaskPhase.STOPPING, StopStage.SWEEPING:
             exited = events.TaskExited(task.id, task.exit or Exit(unknown=True), task.asked, task.reason)
             return (effects.Report(exited), effects.Sweep())
@@ -343,4 +359,4 @@ def pursue(task: Task) -> tuple[TaskEffect, ...]:
 
 
 def _stopping_again(task: Task) -> tuple[TaskEffect, ...]:
-    return (effects.Report(events.TaskStopping(task.id, task.reason or TERMINATED)),)
+    return (effects.Report(events.TaskStopping(task.id, task.reason or TERMINATED, task.asked)),)
