@@ -161,6 +161,7 @@ class Door:
         """`peer` is serve from now on; an older one is shown out."""
         older, self.serve = self.serve, peer
         if older is not None and older is not peer:
+            self.send(older, {"op": "superseded", "pid": peer.pid})
             self.drop(older)
 
     def send(self, peer: Connection, message: Message, fds: Sequence[int] = ()) -> None:

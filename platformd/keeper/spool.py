@@ -79,8 +79,12 @@ def left_behind() -> Note | None:
         if len(head) < _NOTE.size:
             return None
         begin, segment, size, length = _NOTE.unpack_from(head)
+        if not _DATA <= begin <= _LIMIT or not 0 < length < _DATA:
+            return None
         label = head[_NOTE.size : _NOTE.size + length].decode("utf-8", "replace")
         task, _, stream = label.rpartition(" ")
+        if not stream.isdigit():
+            return None
         chunk = os.pread(fd, _LIMIT, begin)
     finally:
         os.close(fd)

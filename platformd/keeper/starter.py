@@ -45,6 +45,7 @@ class Starter:
         identity = Identity(message.get("uid"), message.get("gid"), message.get("rlimits") or {})
         slots = (message.get("slot"), message.get("generation"))
         folder = message.get("cwd") or f"work/{task}"
+        handle = dict(message.get("handle") or {})
         if message.get("listen"):
             host, port = message["listen"]
             with listen(host, port) as sock:
@@ -54,7 +55,7 @@ class Starter:
                 )
         else:
             started = self._start(task, deployment, slots, argv, env, folder, identity)
-        started.handle = dict(message.get("handle") or {})
+        started.handle = handle
         return started
 
     def gateway(self, argv: list[str], env: dict[str, str], sockets: list[int]) -> Task:

@@ -119,16 +119,21 @@ def receive(sock: socket.socket) -> tuple[Message, list[int]] | None:
             )
         message = _parse(packet)
         if "memfd" in message:
-            message = _parse(_body(fds.pop(0), message["memfd"]))
+            message = _parse(_body(fds, message["memfd"]))
     except BaseException:
         _close(fds)
         raise
     return message, fds
 
 
-def _body(carrier: int, length: int) -> bytes:
+def _body(fds: list[int], length: object) -> bytes:
+    if not fds or not isinstance(length, int) or not 0 <= length <= MAX_BODY_BYTES:
+        raise WireError(f"a message body of {length!r} bytes was announced beside {len(fds)} descriptors")
+    carrier = fds.pop(0)
     try:
-        body = os.pread(carrier, min(length, MAX_BODY_BYTES), 0)
+        body = os.pread(carrier, length, 0)
+    except OSError as error:
+        raise WireError(f"a message body cannot be read: {error}") from error
     finally:
         os.close(carrier)
     if len(body) != length:

@@ -89,6 +89,7 @@ class KeeperLink:
         self.grace = grace
         self._lock = threading.Lock()
         self._sock: socket.socket | None = None
+        self._greeted: socket.socket | None = None
         self._queue: deque[tuple[bytes, list[int]]] = deque()
         self._waiting: list[_Waiting] = []
         self._held: dict[str, socket.socket] = {}
@@ -181,11 +182,8 @@ class KeeperLink:
     async def connect(self) -> Welcome:
         """Reach the keeper, starting one when none answers."""
         sock, welcome, backlog = await self.loop.run_in_executor(None, self._greet)
-        if self._closed:
-            sock.close()
-            raise KeeperUnavailable("the link was closed while it connected")
         with self._lock:
-            self._sock = sock
+            self._sock, self._greeted = sock, None
         self.loop.add_reader(sock.fileno(), self._readable)
         for message in backlog:
             self._deliver(message, [])
@@ -207,7 +205,12 @@ class KeeperLink:
         except BaseException:
             sock.close()
             raise
-        return sock, welcome, backlog
+        with self._lock:
+            if not self._closed:
+                self._greeted = sock
+                return sock, welcome, backlog
+        sock.close()
+        raise KeeperUnavailable("the link was closed while it connected")
 
     def _lost(self) -> None:
         self._detach()
@@ -242,9 +245,12 @@ class KeeperLink:
     def _detach(self) -> None:
         with self._lock:
             sock, self._sock = self._sock, None
+            greeted, self._greeted = self._greeted, None
             queue, self._queue = self._queue, deque()
         for _, fds in queue:
             _close(fds)
+        if greeted is not None:
+            greeted.close()
         if sock is not None:
             self.loop.remove_reader(sock.fileno())
             self.loop.remove_writer(sock.fileno())
@@ -312,6 +318,10 @@ class KeeperLink:
             self._deliver(*got)
 
     def _deliver(self, message: Message, fds: list[int]) -> None:
+        if message["op"] == "superseded":
+            log.error("another serve took the keeper over", pid=message["pid"], data_dir=str(self.data_dir))
+            self._closed = True
+            return
         waiting = next((each for each in self._waiting if each.is_answered_by(message)), None)
         if waiting is not None and message["op"] == "error":
             waiting.reply.set_exception(KeeperRefused(message["message"]))

@@ -94,6 +94,14 @@ class Rig:
         self.pids.append(self.keeper_pid)
         self.client = self.connect()
 
+    @classmethod
+    def of_running(cls, data_dir: Path) -> Rig:
+        """To look at and to end what somebody else started."""
+        rig = cls.__new__(cls)
+        rig.data_dir, rig.logs = data_dir, LogStore(data_dir / "logs")
+        rig.clients, rig.sockets, rig.pids = [], [], []
+        return rig
+
     @property
     def keeper_pid(self) -> int:
         return int((self.data_dir / "run" / "keeper.pid").read_text())
