@@ -157,7 +157,7 @@ class FakeDriver:
         if known is None or known.exited:
             self._sweep(task.id)
             return
-        known.due = [(at, fact) for at, fact in known.due if not isinstance(fact, Exited)]
+        known.due = [(at, fact) for at, fact in known.due if not isinstance(fact, Exited | Probed)]
         self._plan(task.id, known.script.dies_after, Exited(Exit(signal="SIGKILL")))
         if known.script.dies_after is not None:
             self._plan(task.id, known.script.dies_after + known.script.swept_after, Swept())

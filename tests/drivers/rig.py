@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import random
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -262,3 +265,13 @@ def _end(pid: int) -> None:
     if process is not None and "keeper" in proc.command(pid):
         proc.send(pid, process.start_time, signal.SIGKILL)
         eventually(lambda: not proc.alive(pid, process.start_time))
+
+
+def free_ports() -> socket.socket:
+    """A listener outside the ephemeral range, after whose port two more are free."""
+    for port in range(random.randrange(12000, 18000), 19000):
+        with contextlib.suppress(OSError), contextlib.ExitStack() as stack:
+            for number in (port + 1, port + 2):
+                stack.enter_context(socket.create_server(("127.0.0.1", number)))
+            return socket.create_server(("127.0.0.1", port))
+    raise AssertionError("no three free ports in a row")

@@ -12,7 +12,7 @@ import pytest
 from platformd.domain.events import Exited, Launched, LaunchFailed, LaunchWaits, Probed, Swept
 from platformd.domain.spec import Protocol
 from platformd.drivers import proc
-from tests.drivers.rig import Rig
+from tests.drivers.rig import Rig, free_ports
 from tests.support import eventually
 
 
@@ -138,7 +138,7 @@ def test_a_fixed_port_that_is_held_makes_it_wait(rig: Rig) -> None:
 
 def test_no_port_left(make_rig: Callable[..., Rig]) -> None:
     """T18: three ports, one of them a stranger's, three tasks."""
-    with socket.create_server(("127.0.0.1", 0)) as stranger:
+    with free_ports() as stranger:
         port = stranger.getsockname()[1]
         rig = make_rig(task_ports=range(port, port + 3))
         first, second = rig.running(), rig.running()
