@@ -7,6 +7,7 @@ order is that of `platformd --help`. Called by `platformd.__main__`; single-thre
 from __future__ import annotations
 
 COMMANDS: dict[str, str] = {
+    "demo": "platformd.cli.demo:demo",
     "apps": "platformd.cli.apps:apps",
     "deploy": "platformd.cli.deploy:deploy",
     "ps": "platformd.cli.deployments:ps",

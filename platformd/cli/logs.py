@@ -45,7 +45,8 @@ def logs(
 ) -> None:
     """Print what a deployment's tasks have printed.
 
-    DEPLOYMENT is an id, the beginning of one, or app@version. With --json, the API's array; while following, one object a line.
+    DEPLOYMENT is an id, the beginning of one, or app@version. With
+    --json, the API's array; while following, one object a line.
     """
     found = remote.client.deployment(deployment)
     task_id = None if task is None else _task(remote, found["id"], task)

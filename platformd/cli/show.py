@@ -13,7 +13,7 @@ from platformd import clock
 from platformd.client import Deployment, LogEntry, Reason, Task
 
 SHORT_ID = 8
-_STYLES = {
+STYLES = {
     "running": "green",
     "ready": "green",
     "asleep": "cyan",
@@ -45,7 +45,7 @@ def table(*columns: str) -> Table:
 
 
 def state(word: str) -> Text:
-    return Text(word, style=_STYLES.get(word, ""))
+    return Text(word, style=STYLES.get(word, ""))
 
 
 def age(timestamp: str | None) -> str:
