@@ -33,7 +33,7 @@ _HEADER = struct.Struct("<2sBBIIIQ")
 _TRAILER = struct.Struct("<I")  # bytes of the whole frame
 OVERHEAD = _HEADER.size + _TRAILER.size
 _MAX_PAYLOAD = 4 * LINE_BYTES
-_WINDOW = 256 * 1024
+_FIRST_WINDOW, _WINDOW = 4 * 1024, 256 * 1024
 _OPEN_REACH = 1024 * 1024
 _U32 = 0xFFFFFFFF
 
@@ -97,18 +97,19 @@ def walk(fd: int, start: int, end: int) -> Iterator[Frame]:
 
 def walk_back(fd: int, end: int) -> Iterator[Frame]:
     """Frames before `end`, newest first; stops at the beginning or where no whole frame ends."""
-    window, base = b"", end
+    window, base, reach = b"", end, _FIRST_WINDOW
     while end >= OVERHEAD:
         if end - _TRAILER.size < base:
-            base = max(0, end - _WINDOW)
-            window = os.pread(fd, end - base, base)
-        (size,) = _TRAILER.unpack_from(window, end - base - _TRAILER.size)
+            base = max(0, end - reach)
+            window, reach = os.pread(fd, end - base, base), min(2 * reach, _WINDOW)
+        trailer = window[end - base - _TRAILER.size : end - base]
+        size = int.from_bytes(trailer, "little")
         start = end - size
-        if start < 0 or size > _MAX_PAYLOAD + OVERHEAD:
+        if len(trailer) < _TRAILER.size or start < 0 or size > _MAX_PAYLOAD + OVERHEAD:
             return
         if start < base:
-            base = max(0, end - _WINDOW)
-            window = os.pread(fd, end - base, base)
+            base = max(0, end - max(size, reach))
+            window, reach = os.pread(fd, end - base, base), min(2 * reach, _WINDOW)
         found = _parse(window, start - base, start)
         if found is None or found.end != end:
             return

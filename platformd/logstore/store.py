@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import heapq
 import os
+import re
 import shutil
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -19,8 +20,8 @@ from platformd.keeper.segments import STREAMS, SUFFIX
 from platformd.logstore.entries import Entry, Line, first_id_at
 from platformd.logstore.task_log import Hints, TaskLog
 
-MAX_ID = 2**63 - 1
 MAX_KNOWN = 20_000
+_NAME = re.compile(r"[\w-][\w.-]{0,99}", re.ASCII)
 _SETTLED = timedelta(seconds=2)  # a folder's time stamp is too coarse to tell two changes in a row apart
 
 
@@ -56,12 +57,17 @@ class LogStore:
     ) -> list[Entry]:
         """Entries, oldest first: without `after` the newest `limit`, with it the next; `tail` the newest of those.
 
-        `since` and `until` bound the time of arrival, both inclusive.
+        `since` and `until` bound the time of arrival, both inclusive. Tasks are looked at one after the other while
+        the keeper writes on: only lines up to the newest id seen before the first look are given, all of which
+        are there by then, so that whoever goes on after the last entry misses none.
         """
+        bound = self.last_id(deployment) or 0
         low = max(after or 0, first_id_at(since) - 1 if since else 0)
-        high = first_id_at(until) if until else MAX_ID
+        high = min(bound, first_id_at(until)) if until else bound
         number = None if stream is None else STREAMS.index(stream)
         tasks = [known for known in self._tasks(deployment, task) if known.last_id > low]
+        if limit < 1 or tail == 0:
+            return []
         if after is None or tail is not None:
             count = limit if tail is None else min(tail, limit)
             lines = _newest(tasks, low, high, count, number)
@@ -142,7 +148,7 @@ class LogStore:
     def _folder(self, deployment: str, task: str | None = None) -> Path | None:
         """Where output lies; None for names that would lead elsewhere."""
         names = [deployment] if task is None else [deployment, task]
-        if any(not name or name.startswith(".") or "/" in name or "\0" in name for name in names):
+        if not all(_NAME.fullmatch(name) for name in names):
             return None
         return self.root.joinpath(*names)
 
