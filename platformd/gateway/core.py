@@ -150,6 +150,8 @@ class Gateway:
 
     def count(self, deployment: Deployment, kind: int) -> None:
         """One request ended as KINDS[kind]."""
+        if deployment is self.hold.unknown:
+            return
         (deployment.counts or self.starts_counting(deployment))[kind] += 1
 
     # Time
@@ -170,9 +172,11 @@ class Gateway:
 
     def _sweep(self) -> None:
         """Once a second: limits that are long, and clients that left while nothing was read from them."""
-        for client in [client for client in self.paused if has_left(client.transport)]:
-            client.transport.abort()
-            client.left()
+        for client in [*self.paused]:
+            # What a tunnel has still to deliver is delivered first; its end comes with the bytes.
+            if client.state != reading.TUNNEL and has_left(client.transport):
+                client.transport.abort()
+                client.left()
         for client in [*self.clients]:
             self._check(client, self.now - client.since)
         for upstream in [*self.upstreams]:

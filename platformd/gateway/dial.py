@@ -29,21 +29,25 @@ _UNDER_WAY = (errno.EINPROGRESS, errno.EALREADY)
 def dial(gateway: Gateway, task: Task, client: Client) -> bool:
     """Open a connection for `client`; False when the task refuses, and then nothing was done."""
     sock, code = _connect(task)
-    if code == 0:
+    if sock is not None and code == 0:
         _adopt(gateway, task, client, sock)
         return True
-    if code in _UNDER_WAY:
+    if sock is not None and code in _UNDER_WAY:
         client.dialing = Stalled(gateway, task, client, sock)
         return True
-    sock.close()
+    if sock is not None:
+        sock.close()
     gateway.log.warning("task refuses connections", task=task.id, error=os.strerror(code))
     gateway.hold.refused(task)
     return False
 
 
-def _connect(task: Task) -> tuple[socket.socket, int]:
+def _connect(task: Task) -> tuple[socket.socket | None, int]:
     family = socket.AF_INET6 if ":" in task.address[0] else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+    try:
+        sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+    except OSError as error:
+        return None, error.errno or errno.EMFILE
     code = sock.connect_ex(task.address)
     if code == errno.EINPROGRESS:
         # Over loopback the handshake is already done; asking again says how it went.
@@ -103,13 +107,17 @@ class Stalled:
             self._fail()
             return
         self._pause = min(self._pause * 2, LONGEST_PAUSE)
-        self._sock, code = _connect(self._task)
-        if code == 0:
-            self._succeed()
-        elif code in _UNDER_WAY:
-            self._watch(self._sock)
-        else:
+        sock, code = _connect(self._task)
+        if sock is None:
             self._fail()
+        elif code in _UNDER_WAY:
+            self._watch(sock)
+        else:
+            self._sock = sock
+            if code == 0:
+                self._succeed()
+            else:
+                self._fail()
 
     def _succeed(self) -> None:
         _adopt(self._gateway, self._task, self.client, self._sock)
@@ -117,7 +125,8 @@ class Stalled:
 
     def _fail(self) -> None:
         self._sock.close()
-        self._gateway.hold.refused(self._task)
+        if self._task.open:
+            self._gateway.hold.refused(self._task)
         client, self.client = self.client, None
         if client is not None:
             client.unreached()

@@ -8,6 +8,7 @@ connection. Called by `server` and `upstream`. Pure; knows no socket.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser, HttpResponseParser
@@ -22,22 +23,21 @@ _ABSOLUTE_FORM = re.compile(rb"(?i:https?)://([^/?#]*)([!-~\x80-\xff]*)")
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _HOST = re.compile(rb"([0-9a-z._~\-]+|\[[0-9a-f:.]+\])(?::[0-9]{0,5})?")
 _SANE_ID = re.compile(rb"[0-9A-Za-z._\-]{1,128}")
+_EVENT_STREAM = re.compile(rb"(?i:^content-type:[ \t]*text/event-stream)", re.MULTILINE)
 _BARE_LF = re.compile(rb"(?<!\r)\n")
 
-# Never forwarded: they speak of one connection only, or let a client dress up as a proxy.
-_DROP = frozenset(
-    (
-        b"keep-alive",
-        b"proxy-connection",
-        b"proxy-authorization",
-        b"proxy-authenticate",
-        b"http2-settings",
-        b"te",
-    )
-)
+# Names the gateway deals with itself; all others are passed on as they are.
 _OWN = frozenset(
-    b"host content-length transfer-encoding connection upgrade expect forwarded x-request-id".split()
+    b"host content-length transfer-encoding connection upgrade expect forwarded x-request-id sec-fetch-mode".split()
 )
+# Never forwarded: they speak of one connection only.
+_DROPPED = frozenset(
+    b"keep-alive proxy-connection proxy-authorization proxy-authenticate http2-settings te".split()
+)
+_REWRITTEN = (b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host")
+_PASS, _DROP = b"", b"-"
+_KINDS_LIMIT = 4096
+_PERSISTENCE = frozenset((b"close", b"keep-alive", b"upgrade"))
 
 
 class Fault(Exception):
@@ -106,29 +106,35 @@ def read_block(rest: bytes, peer: bytes, trusted: bool) -> Block:
     if not http10 and not rest.startswith(b"HTTP/1.1\r\n"):
         raise Fault("The request line must be METHOD TARGET HTTP/1.1 (or 1.0).")
     _judge(HttpRequestParser(_SILENT), b"POST / " + rest)
-    own, kept = _split(rest[10:-2])
-    host = _host(own)
-    length, chunked = _body_framing(own, http10)
+    own, lines = _split(rest[10:-4])
+    host, name = _host(own)
+    options = _tokens(own[b"connection"]) if b"connection" in own else frozenset()
+    if not options <= _PERSISTENCE:
+        lines = [line for line in lines if line.partition(b":")[0].lower() not in options]
+    lines.insert(0, b"Host: " + host)
+    length, chunked = 0, False
+    if b"content-length" in own or b"transfer-encoding" in own:
+        length, chunked = _body_framing(own, http10)
+        lines.append(b"Transfer-Encoding: chunked" if chunked else b"Content-Length: %d" % length)
     has_body = chunked or length > 0
-    options = _tokens(own.get(b"connection", []))
-    upgrade = [value.lower() for value in own.get(b"upgrade", [])]
-    websocket = upgrade == [b"websocket"] and b"upgrade" in options and not http10 and not has_body
-    if upgrade and not websocket and has_body:
-        raise Fault(f"Upgrade to {upgrade[0][:40]!r} with a body is not supported; send it without Upgrade.")
-    expects = not http10 and has_body and _lowered(own.get(b"expect", [])) == [b"100-continue"]
-    lines = [b"Host: " + host]
-    lines += [line for name, line in kept if name not in options and _wanted(name, trusted)]
-    lines += _framing_lines(length, chunked, b"content-length" in own)
-    lines += [b"Expect: 100-continue"] * expects
-    lines += [b"Connection: Upgrade", b"Upgrade: websocket"] * websocket
-    lines += _forwarded(kept, host, peer, trusted)
-    lines += [b"Forwarded: " + value for value in own.get(b"forwarded", []) if trusted]
-    ids = own.get(b"x-request-id", [])
+    websocket = b"upgrade" in own and _upgrades(own, options, has_body=has_body, http10=http10)
+    if websocket:
+        lines.append(b"Connection: Upgrade\r\nUpgrade: websocket")
+    expects = has_body and not http10 and _lowered(own.get(b"expect", ())) == [b"100-continue"]
+    if expects:
+        lines.append(b"Expect: 100-continue")
+    modes = own.get(b"sec-fetch-mode", ())
+    lines += [b"Sec-Fetch-Mode: " + mode for mode in modes]
+    lines += _forwarded(own, host, peer) if trusted else ()
+    if not trusted:
+        lines.append(b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: %b" % (peer, host))
+    lines.append(b"")
+    ids = own.get(b"x-request-id", ())
     close = b"close" in options or (http10 and b"keep-alive" not in options)
     return Block(
-        host=_host_name(host),
+        host=name,
         authority=host.lower(),
-        forward=b"\r\n".join(lines) + b"\r\n",
+        forward=b"\r\n".join(lines),
         request_id=ids[0] if len(ids) == 1 and _SANE_ID.fullmatch(ids[0]) else b"",
         length=length,
         chunked=chunked,
@@ -137,7 +143,7 @@ def read_block(rest: bytes, peer: bytes, trusted: bool) -> Block:
         http10=http10,
         expects=expects,
         websocket=websocket,
-        navigate=any(n == b"sec-fetch-mode" and line[15:].strip().lower() == b"navigate" for n, line in kept),
+        navigate=b"navigate" in modes,
         plain=not close and not http10 and not websocket,
     )
 
@@ -192,35 +198,32 @@ def read_answer(head: bytes) -> Answer:
     status = int(line[9:12])
     if status < 100:
         raise BadAnswer(f"its status is {status}")
-    own, kept = _split(block)
-    options = _tokens(own.get(b"connection", []))
-    codings = _lowered(own.get(b"transfer-encoding", []))
+    own, lines = _split(block[:-2])
+    options = _tokens(own[b"connection"]) if b"connection" in own else frozenset()
+    if not options <= _PERSISTENCE:
+        lines = [line for line in lines if line.partition(b":")[0].lower() not in options]
+    codings = _lowered(own.get(b"transfer-encoding", ()))
     if codings not in ([], [b"chunked"]):
         raise BadAnswer(f"its transfer coding {codings[0][:40]!r} is not chunked")
     length = int(own[b"content-length"][0]) if b"content-length" in own else None
     http10 = head.startswith(b"HTTP/1.0")
     keep_alive = b"close" not in options and (not http10 or b"keep-alive" in options)
-    lines = [b"HTTP/1.1" + line[8:]]
-    lines += [raw for name, raw in kept if name not in options and name not in _DROP]
-    lines += [b"X-Request-Id: " + value for value in own.get(b"x-request-id", [])[:1]]
+    has_id = b"x-request-id" in own
+    if has_id:
+        lines.append(b"X-Request-Id: " + own[b"x-request-id"][0])
     if length is not None and status != 204 and status >= 200:
         lines.append(b"Content-Length: %d" % length)
+    lines.append(b"")
     return Answer(
         status=status,
-        out=b"\r\n".join(lines) + b"\r\n",
+        out=b"HTTP/1.1%b\r\n%b" % (line[8:], b"\r\n".join(lines)),
         length=length,
         chunked=bool(codings),
         keep_alive=keep_alive,
-        event_stream=any(
-            name == b"content-type" and b"text/event-stream" in raw[:64].lower() for name, raw in kept
-        ),
-        upgrade=own.get(b"upgrade", [b""])[0],
-        has_id=b"x-request-id" in own,
-        whole=length is not None
-        and keep_alive
-        and status >= 200
-        and status not in (204, 304)
-        and b"x-request-id" not in own,
+        event_stream=b"event-stream" in block and _EVENT_STREAM.search(block) is not None,
+        upgrade=own[b"upgrade"][0] if b"upgrade" in own else b"",
+        has_id=has_id,
+        whole=length is not None and keep_alive and status >= 200 and status not in (204, 304) and not has_id,
     )
 
 
@@ -233,79 +236,93 @@ def _judge(parser: HttpRequestParser | HttpResponseParser, head: bytes) -> None:
         raise Fault(f"The head is not well-formed HTTP/1.1: {error}.") from None
 
 
-def _split(block: bytes) -> tuple[dict[bytes, list[bytes]], list[tuple[bytes, bytes]]]:
-    """Headers the gateway owns, by name, and the other lines in order, each with its lower-case name."""
+def _split(block: bytes) -> tuple[dict[bytes, list[bytes]], list[bytes]]:
+    """The values of headers the gateway deals with, by lower-case name, and the other lines in order."""
     own: dict[bytes, list[bytes]] = {}
-    kept: list[tuple[bytes, bytes]] = []
+    lines: list[bytes] = []
     for line in block.split(b"\r\n"):
-        raw, colon, value = line.partition(b":")
-        name = raw.lower()
-        if name in _OWN:
-            own.setdefault(name, []).append(value.strip(b" \t"))
-        elif colon:
-            kept.append((name, line))
-    return own, kept
+        name, _, value = line.partition(b":")
+        kind = _kinds.get(name)
+        if kind is None:
+            kind = _kind_of(name)
+        if not kind:
+            lines.append(line)
+        elif kind in own:
+            own[kind].append(value.strip(b" \t"))
+        else:
+            own[kind] = [value.strip(b" \t")]
+    return own, lines
 
 
-def _wanted(name: bytes, trusted: bool) -> bool:
-    # CGI-like servers read X_Forwarded_For as X-Forwarded-For, so both spellings are one name here.
-    plain = name.replace(b"_", b"-") if b"_" in name else name
-    if plain is not name and (plain in _OWN or plain.startswith(b"x-forwarded-")):
-        return False
-    if plain in (b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host"):
-        return False
-    return plain not in _DROP and (trusted or not plain.startswith(b"x-forwarded-"))
+# What was found out about header names, spelt as they came; emptied when it grows beyond reason.
+_kinds: dict[bytes, bytes] = {}
 
 
-def _forwarded(kept: list[tuple[bytes, bytes]], host: bytes, peer: bytes, trusted: bool) -> list[bytes]:
-    said: dict[bytes, bytes] = {}
-    if trusted:
-        for name, line in kept:
-            if name.startswith(b"x-forwarded-"):
-                value = line.partition(b":")[2].strip()
-                said[name] = said[name] + b", " + value if name in said else value
+def _kind_of(name: bytes) -> bytes:
+    """The lower-case name if the gateway deals with it, _DROP, or _PASS."""
+    lower = name.lower()
+    # CGI-like servers read X_Forwarded_For as X-Forwarded-For, so the other spelling never passes.
+    plain = lower.replace(b"_", b"-")
+    kind = _PASS
+    if plain in _OWN or plain.startswith(b"x-forwarded-"):
+        kind = lower if plain == lower else _DROP
+    elif plain in _DROPPED or not name:
+        kind = _DROP
+    if len(_kinds) >= _KINDS_LIMIT:
+        _kinds.clear()
+    _kinds[name] = kind
+    return kind
+
+
+def _forwarded(own: dict[bytes, list[bytes]], host: bytes, peer: bytes) -> list[bytes]:
+    """What a trusted proxy said of the request, and it itself as one more link of the chain."""
+    said = {name: b", ".join(values) for name, values in own.items() if name.startswith(b"x-forwarded-")}
     chain = said.get(b"x-forwarded-for")
     return [
         b"X-Forwarded-For: " + (chain + b", " + peer if chain else peer),
         b"X-Forwarded-Proto: " + (said.get(b"x-forwarded-proto") or b"http"),
         b"X-Forwarded-Host: " + (said.get(b"x-forwarded-host") or host),
+        *(name.title() + b": " + value for name, value in said.items() if name not in _REWRITTEN),
+        *(b"Forwarded: " + value for value in own.get(b"forwarded", ())),
     ]
 
 
-def _framing_lines(length: int, chunked: bool, stated: bool) -> list[bytes]:
-    if chunked:
-        return [b"Transfer-Encoding: chunked"]
-    return [b"Content-Length: %d" % length] if stated else []
+def _upgrades(
+    own: dict[bytes, list[bytes]], options: frozenset[bytes], *, has_body: bool, http10: bool
+) -> bool:
+    """True for a WebSocket; other upgrades are served without one, as HTTP allows, unless a body follows."""
+    asked = _lowered(own[b"upgrade"])
+    if asked == [b"websocket"] and b"upgrade" in options and not http10 and not has_body:
+        return True
+    if has_body:
+        raise Fault(f"Upgrade to {asked[0][:40]!r} with a body is not supported; send it without Upgrade.")
+    return False
 
 
 def _body_framing(own: dict[bytes, list[bytes]], http10: bool) -> tuple[int, bool]:
-    codings = _lowered(own.get(b"transfer-encoding", []))
+    codings = _lowered(own.get(b"transfer-encoding", ()))
     if codings and http10:
         raise Fault("HTTP/1.0 has no transfer codings.")
     if codings and codings != [b"chunked"]:
         raise Fault("The only transfer coding supported is chunked.", 501)
-    lengths = own.get(b"content-length", [])
+    lengths = own.get(b"content-length", ())
     if len(lengths) > 1 or (lengths and codings) or not all(length.isdigit() for length in lengths):
         raise Fault("The length of the body is stated in more than one way or is no number.")
     return (int(lengths[0]) if lengths else 0), bool(codings)
 
 
-def _host(own: dict[bytes, list[bytes]]) -> bytes:
+def _host(own: dict[bytes, list[bytes]]) -> tuple[bytes, bytes]:
+    """The Host as it came, and the name it is routed by."""
     hosts = own.get(b"host", [])
-    if len(hosts) != 1 or not _HOST.fullmatch(hosts[0].lower()):
+    match = _HOST.fullmatch(hosts[0].lower()) if len(hosts) == 1 else None
+    if match is None:
         raise Fault("A request needs exactly one valid Host header.")
-    return hosts[0]
+    return hosts[0], match[1].rstrip(b".")
 
 
-def _host_name(host: bytes) -> bytes:
-    match = _HOST.fullmatch(host.lower())
-    assert match is not None
-    return bytes(match[1].rstrip(b"."))
+def _tokens(values: Iterable[bytes]) -> frozenset[bytes]:
+    return frozenset(token.strip().lower() for value in values for token in value.split(b","))
 
 
-def _tokens(values: list[bytes]) -> set[bytes]:
-    return {token.strip().lower() for value in values for token in value.split(b",")}
-
-
-def _lowered(values: list[bytes]) -> list[bytes]:
+def _lowered(values: Iterable[bytes]) -> list[bytes]:
     return [value.lower() for value in values]

@@ -203,7 +203,7 @@ class Hold:
         )
 
     def _expire(self, deployment: Deployment, now: float) -> None:
-        if deployment.refused_since and deployment.tasks and now - deployment.refused_since > REFUSED_TIMEOUT:
+        if self._given_up(deployment, now):
             self.fail(deployment, Problem(502, "UPSTREAM_CLOSED", "The app refuses connections."))
             return
         limit = self._gateway.settings.answer_timeout if deployment.tasks else deployment.config.wake_timeout
@@ -215,6 +215,12 @@ class Hold:
             self.remove(client, deployment)
             deployment.wake_sent = 0.0
             client.reply(problem)
+
+    def _given_up(self, deployment: Deployment, now: float) -> bool:
+        """All tasks have refused for so long that nobody will say that they are gone."""
+        since = deployment.refused_since
+        blocked = deployment.tasks and all(task.blocked for task in deployment.tasks)
+        return bool(blocked and since and now - since > REFUSED_TIMEOUT)
 
     def _timed_out(self, deployment: Deployment, limit: float) -> Problem:
         if deployment is self.unknown:

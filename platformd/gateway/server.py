@@ -15,7 +15,7 @@ from platformd.gateway.dial import dial
 from platformd.gateway.framing import SAFE_METHODS, Answer
 from platformd.gateway.reading import DIALING, GONE, HELD, IDLE, LINGER, SENT, TUNNEL, Reader
 from platformd.gateway.routes import LEFT, UNLIMITED, Deployment, Task
-from platformd.gateway.sockets import has_left
+from platformd.gateway.sockets import has_left, reset
 
 if TYPE_CHECKING:
     from platformd.gateway.upstream import Upstream
@@ -106,6 +106,9 @@ class Client(Reader):
         self.gateway.hold.settle(task.deployment)
 
     def _unassign(self, task: Task) -> None:
+        if self.stream:
+            self.stream = False
+            task.streams -= 1
         self.task = self.upstream = self.dialing = None
         task.inflight -= 1
         task.deployment.inflight -= 1
@@ -118,8 +121,8 @@ class Client(Reader):
         """Bytes to the client."""
         self.transport.write(b"".join(parts))
 
-    def answer(self, answer: Answer, *, until_close: bool, bodiless: bool) -> None:
-        """Send the head of the app's answer."""
+    def head_of(self, answer: Answer, *, until_close: bool, bodiless: bool) -> bytes:
+        """The head to send for the app's answer; from here on no other answer can be given."""
         block = self.block
         self.answered = True
         unframed = until_close or (answer.chunked and block.http10 and not bodiless)
@@ -136,7 +139,7 @@ class Client(Reader):
         elif block.http10:
             parts.append(b"Connection: keep-alive\r\n")
         parts.append(b"\r\n")
-        self.write(parts)
+        return b"".join(parts)
 
     def finished(self, task: Task, kind: int) -> None:
         """The exchange is over and well; on to the next request or the end."""
@@ -170,7 +173,7 @@ class Client(Reader):
 
     def reply(self, problem: Problem) -> None:
         """Answer in the app's stead. The request is in no queue and with no task."""
-        if self.deployment is not None and self.deployment is not self.gateway.hold.unknown:
+        if self.deployment is not None:
             self.gateway.count(self.deployment, problem.status // 100)
         self.state = IDLE
         self.since = self.gateway.now
@@ -196,19 +199,21 @@ class Client(Reader):
         """The exchange with the app failed before it answered."""
         task, upstream = self.task, self.upstream
         assert task is not None
+        self.gateway.log.warning(
+            "request failed", code=problem.code, task_id=task.id, request_id=self.request_id.decode()
+        )
         if upstream is not None:
             upstream.abandon()
         self._unassign(task)
-        self.reply(problem)
         self._settle(task)
+        self.reply(problem)
 
     def cut(self, kind: int) -> None:
         """The answer broke off in the middle: the client must see that it is not whole."""
         task = self.task
         assert task is not None
-        self.closing = False
         self.state = GONE
-        self.transport.abort()
+        reset(self.transport)
         self.gateway.count(task.deployment, kind)
         self._release(task)
 
@@ -303,9 +308,6 @@ class Client(Reader):
 
     def _release(self, task: Task) -> None:
         """The place at the task is free again, without an answer having shown that the task can take more."""
-        if self.stream:
-            self.stream = False
-            task.streams -= 1
         self._unassign(task)
         self._settle(task)
 

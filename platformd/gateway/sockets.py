@@ -1,15 +1,17 @@
-"""Two things asyncio does not say about its sockets. Called by `server`, `core` and `control`; any thread."""
+"""What asyncio does not offer for its sockets. Called by `server`, `core` and `control`; any thread."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import socket
+import struct
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _ESTABLISHED = 1
+_NO_LINGER = struct.pack("ii", 1, 0)
 
 
 def has_left(transport: asyncio.Transport) -> bool:
@@ -21,6 +23,15 @@ def has_left(transport: asyncio.Transport) -> bool:
         return bool(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] != _ESTABLISHED)
     except OSError:
         return True
+
+
+def reset(transport: asyncio.Transport) -> None:
+    """End the connection so that the peer cannot take it for a clean end."""
+    sock = transport.get_extra_info("socket")
+    if sock is not None and not transport.is_closing():
+        with suppress(OSError):
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+    transport.abort()
 
 
 @contextmanager

@@ -182,24 +182,23 @@ class Upstream(asyncio.Protocol):
         self._answer = answer
         bodiless = client.method == b"HEAD" or answer.status in _NO_BODY
         until_close = not bodiless and not answer.chunked and answer.length is None
-        client.answer(answer, until_close=until_close, bodiless=bodiless)
+        head = client.head_of(answer, until_close=until_close, bodiless=bodiless)
         if answer.event_stream:
             self.task.streams += 1
             client.stream = True
             self._gateway.activity.left(self.task)
         if bodiless:
-            self._left = 0
+            client.write((head,))
             self._finish(client, rest)
         elif answer.chunked:
             self.state, self._chunks = CHUNKS, ChunkReader()
-            self._by_chunks(client, rest)
+            self._by_chunks(client, rest, head)
         elif answer.length is not None:
             self.state, self._left = LENGTH, answer.length
-            self._by_length(client, rest)
+            self._by_length(client, rest, head)
         else:
             self.state = UNTIL_CLOSE
-            if rest:
-                client.write((rest,))
+            client.write((head, rest))
 
     def _interim(self, client: Client, answer: Answer, rest: bytes) -> None:
         if answer.status == 101:
@@ -216,26 +215,29 @@ class Upstream(asyncio.Protocol):
         if rest:
             self.data_received(rest)
 
-    def _by_length(self, client: Client, data: bytes) -> None:
+    def _by_length(self, client: Client, data: bytes, head: bytes = b"") -> None:
         body = data[: self._left]
         self._left -= len(body)
-        if body:
-            client.write((body,))
+        if head or body:
+            client.write((head, body))
         if not self._left:
             self._finish(client, data[len(body) :])
 
-    def _by_chunks(self, client: Client, data: bytes) -> None:
+    def _by_chunks(self, client: Client, data: bytes, head: bytes = b"") -> None:
         reader = self._chunks
         assert reader is not None
         try:
             body = reader.feed(data)
         except BadChunk as error:
+            if head:
+                # Nothing of it is out yet, so the client can still be told.
+                self._answer = None
             self._broken(str(error))
             return
         if client.block.http10:
-            client.write((body,))
+            client.write((head, body))
         else:
-            client.write((chunk(body), last_chunk(reader.trailers) if reader.done else b""))
+            client.write((head, chunk(body), last_chunk(reader.trailers) if reader.done else b""))
         if reader.done:
             self._finish(client, reader.rest)
 

@@ -14,6 +14,7 @@ from tests.gateway.harness import HOST, App, Gateway, Reply, body_of, get, say
 from tests.support import eventually
 
 Apps = Callable[..., App]
+BAD_CHUNK = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"
 Handler = Callable[[App, socket.socket, bytes, bytes], bool]
 
 
@@ -187,7 +188,6 @@ def test_an_answer_without_length_ends_at_close(gateway: Gateway, app: Apps) -> 
     [
         b"Content-Length: 10\r\n\r\nabc",
         b"Transfer-Encoding: chunked\r\n\r\n5\r\nabc",
-        b"Transfer-Encoding: chunked\r\n\r\nzz\r\n",
     ],
 )
 def test_a_short_answer_never_ends_cleanly(gateway: Gateway, app: Apps, begun: bytes) -> None:
@@ -196,8 +196,34 @@ def test_a_short_answer_never_ends_cleanly(gateway: Gateway, app: Apps, begun: b
         gateway.get()
 
 
+def test_an_answer_that_turns_bad_in_the_middle_breaks_off(gateway: Gateway, app: Apps) -> None:
+    def handle(web: App, connection: socket.socket, head: bytes, rest: bytes) -> bool:
+        connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n")
+        web.gate.wait(10)
+        connection.sendall(b"zz\r\n")
+        return False
+
+    web = app(handle)
+    gateway.open(web.address)
+    with gateway.connect() as connection:
+        connection.sendall(get())
+        assert b"200 OK" in connection.recv(1000)
+        web.gate.set()
+        with pytest.raises(ConnectionResetError):
+            connection.recv(1000)
+
+
+def test_not_even_to_a_client_that_cannot_tell_by_length(gateway: Gateway, app: Apps) -> None:
+    """HTTP/1.0 without length: only a reset says that the end is none."""
+    cut = writing(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab", keep=False)
+    gateway.open(app(cut).address)
+    with pytest.raises(ConnectionResetError):
+        gateway.ask(b"GET / HTTP/1.0\r\nHost: %b\r\n\r\n" % HOST.encode())
+
+
 @pytest.mark.parametrize(
-    "answer", [b"nonsense\r\n\r\n", b"HTTP/1.1 200 OK\r\nA : b\r\n\r\n", b"HTTP/1.1 101 Go\r\n\r\n", b"HT"]
+    "answer",
+    [b"nonsense\r\n\r\n", b"HTTP/1.1 200 OK\r\nA : b\r\n\r\n", b"HTTP/1.1 101 Go\r\n\r\n", b"HT", BAD_CHUNK],
 )
 def test_an_app_that_does_not_speak_http(gateway: Gateway, app: Apps, answer: bytes) -> None:
     gateway.open(app(writing(answer, keep=False)).address)
