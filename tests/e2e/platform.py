@@ -52,12 +52,19 @@ class Platform:
     # ---- the process ----
 
     def start(self, timeout: float = 30.0, **env: str) -> Platform:
+        self.launch(**env)
+        return self.await_ready(timeout)
+
+    def launch(self, **env: str) -> None:
+        """Begin to start: what may be killed at any instant from here on."""
         command = [sys.executable, "-m", "platformd", "serve", "--data-dir", str(self.data_dir)]
         command += ["--port", "0", "--gateway-port", "0", "--log-format", "json", *self.flags]
         with self.log.open("a") as log:
             self.process = subprocess.Popen(
                 command, stdout=subprocess.PIPE, stderr=log, text=True, env={**self.env, **env}
             )
+
+    def await_ready(self, timeout: float = 30.0) -> Platform:
         line = self._first_line(timeout)
         words = dict(word.split("=", 1) for word in line.split() if "=" in word)
         self.api_url, self.gateway_url = words["api"], words["gateway"]

@@ -2,7 +2,7 @@
  *   START_MS   sleep before listening            EXIT_CODE  exit with it instead of listening (after START_MS)
  *   COUNT_FILE append a line at each start       NEVER      never listen
  *   IGNORE_TERM ignore SIGTERM                   HEALTH_MS  answer /health with 503 until so long after the start
- *   TERM_MS    on SIGTERM exit 0 after so long
+ *   TERM_MS    on SIGTERM exit 0 after so long        MARK_FILE  append its TASK_ID at each start
  * GET /pid answers the pid, /slow?MS after so many milliseconds, /exit?N ends the process, /hits the number of
  * requests but probes and itself; anything else answers "ok". One request a connection at a time, keep-alive. */
 #include <arpa/inet.h>
@@ -80,7 +80,7 @@ static void serve(int fd, char *request) {
     answer(fd, "200 OK", body, head);
 }
 int main(void) {
-    const char *port = getenv("PORT"), *count = getenv("COUNT_FILE");
+    const char *port = getenv("PORT"), *count = getenv("COUNT_FILE"), *marks = getenv("MARK_FILE");
     int one = 1, listener, n = 1;
     static struct pollfd fds[MOST];
     static char buffer[65536];
@@ -94,6 +94,10 @@ int main(void) {
     if (count) {
         int fd = open(count, O_WRONLY | O_CREAT | O_APPEND, 0666);
         if (fd >= 0 && write(fd, "start\n", 6) == 6) close(fd);
+    }
+    if (marks) {
+        int fd = open(marks, O_WRONLY | O_CREAT | O_APPEND, 0666);
+        if (fd >= 0 && dprintf(fd, "%s\n", getenv("TASK_ID")) > 0) close(fd);
     }
     printf("starting on %s\n", port ? port : "-");
     fflush(stdout);
