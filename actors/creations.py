@@ -13,6 +13,7 @@ from actors.directory import Directory
 from actors.messages import Key, Lane
 from actors.world import Traffic
 from platformd import clock
+from platformd.domain.deployment.routing import routing
 from platformd.domain.deployment.state import Deployment
 from platformd.domain.events import Created
 from platformd.domain.notice import Notice
@@ -71,6 +72,7 @@ class Creations:
         )
         created = self._store.commit(operation, lambda deployment: (_created(deployment),))
         deployment = await asyncio.wrap_future(created)
+        self._traffic.route(deployment.id, None, routing(deployment))
         self._traffic.publish_hosts(app_id)
         self._directory.tell(Key("deployment", deployment.id), Created(), Lane.FACT)
         return deployment

@@ -98,6 +98,14 @@ class DeploymentActor(SnapshotActor[Deployment]):
                 self._claim(state)
             case effects.ReleaseCurrent():
                 self._release(state)
+            case effects.AskForPort(port):
+                self._tell_current(state, events.PortWanted(state.id, port))
+            case effects.ReturnPort():
+                self._tell_current(state, events.PortReturned(state.id))
+            case effects.AskForReturn(by):
+                newer = self.world.store.deployment(by)
+                if newer is None or newer.status.final:
+                    self.tell_self(events.PortReturned(by))
             case effects.SystemLine(text, task_id):
                 self.world.write_line(state.id, task_id, text)
 
@@ -107,6 +115,12 @@ class DeploymentActor(SnapshotActor[Deployment]):
 
     def _tell_task(self, task_id: str, message: object) -> None:
         self.world.directory.tell(Key("task", task_id), message, Lane.FACT)
+
+    def _tell_current(self, state: Deployment, fact: object) -> None:
+        """Tell whom the environment's address leads to, unless that is us."""
+        current = self.world.store.current(state.identity.app_id, state.identity.environment).deployment_id
+        if current is not None and current != state.id:
+            self._tell(current, fact)
 
     def _claim(self, state: Deployment) -> None:
         identity = state.identity

@@ -86,7 +86,14 @@ class AskForPort:
 
 @dataclass(frozen=True, slots=True)
 class ReturnPort:
-    """This deployment failed; whoever yielded its port may start again."""
+    """This deployment ended without taking over; whoever yielded its port may start again."""
+
+
+@dataclass(frozen=True, slots=True)
+class AskForReturn:
+    """It yielded its port to `by` and is wanted: has that one ended meanwhile?"""
+
+    by: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +157,7 @@ DeploymentEffect = (
     | ReleaseCurrent
     | AskForPort
     | ReturnPort
+    | AskForReturn
     | SystemLine
 )
 TaskEffect = LaunchTask | CloseInGateway | Signal | Kill | Sweep | Forget | Report | SystemLine

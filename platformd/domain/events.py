@@ -195,6 +195,21 @@ class Superseded:
     version: int
 
 
+@dataclass(frozen=True, slots=True)
+class PortWanted:
+    """A newer version of the same app and environment waits for the fixed port this one holds."""
+
+    by: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class PortReturned:
+    """The version it yielded its port to has ended without taking over."""
+
+    by: str
+
+
 TaskFact = (
     Launched
     | LaunchWaits
@@ -220,6 +235,8 @@ DeploymentFact = (
     | WentQuiet
     | IdleClosed
     | IdleRefused
+    | PortWanted
+    | PortReturned
     | BecameCurrent
     | Superseded
     | TimerElapsed

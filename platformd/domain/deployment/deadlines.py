@@ -60,7 +60,7 @@ def _idle_long_enough(draft: DeploymentDraft) -> None:
     if ready and state.quiet_since is not None:
         draft.set(closing=frozenset(ready), idle_deadline=draft.at + policy.IDLE_ANSWER_WITHIN)
         draft.order(effects.CloseIdle(state.quiet_since, ready))
-    elif state.live:
+    elif state.coming_up:
         draft.set(quiet_since=None, idle_deadline=None)
     else:
         draft.head_for(Goal.ASLEEP)

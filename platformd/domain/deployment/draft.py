@@ -66,7 +66,7 @@ class DeploymentDraft(Draft[Deployment, DeploymentEffect]):
         if self.state.current:
             self.set(current=False)
             self.order(effects.ReleaseCurrent())
-        if status is Status.FAILED:
+        elif self.state.spec.networking.port is not None:
             self.order(effects.ReturnPort())
 
     def refuse_if_finished(self, verb: str) -> None:

@@ -31,6 +31,8 @@ def recovered(draft: DeploymentDraft, event: events.Recovered) -> None:
         born_asleep(draft)
     if state.status is Status.RUNNING and not state.current and state.superseded_by is None:
         draft.order(effects.ClaimCurrent())
+    if state.yielded_to is not None:
+        draft.order(effects.AskForReturn(state.yielded_to))
     for member in state.in_stage(Stage.STOPPING):
         draft.order(effects.StopTask(member.task_id, STOPPED, policy.DRAIN))
 

@@ -16,6 +16,7 @@ SCALED_DOWN = Reason(code="SCALED_DOWN", message="fewer replicas are wanted")
 FELL_ASLEEP = Reason(code="ASLEEP", message="the deployment went to sleep")
 STOPPED = Reason(code="STOPPED", message="its end had begun before the service restarted")
 DOUBLED = Reason(code="DOUBLED", message="another task holds the same slot")
+UNKNOWN = Reason(code="UNKNOWN_TASK", message="the deployment does not know this task any more")
 CANCELLED = Reason(code="CANCELLED", message="the deployment was cancelled")
 HELD_UP = (Phase.WAITING_FOR_BUILD, Phase.QUARANTINED)
 

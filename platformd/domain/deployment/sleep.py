@@ -25,7 +25,9 @@ def wake(draft: DeploymentDraft, event: commands.Wake) -> None:
         return
     draft.refuse_if_finished("woken")
     _refuse_while_backing_off(draft)
-    if draft.state.goal is Goal.ASLEEP:
+    if draft.state.yielded_to is not None:
+        draft.order(effects.AskForReturn(draft.state.yielded_to))
+    elif draft.state.goal is Goal.ASLEEP:
         rise(draft)
 
 

@@ -96,9 +96,10 @@ class Deployment:
     `full` is the last non-zero number of replicas asked for, `target` how many tasks being awake means now;
     `resting` are slots that ended well and stay empty until the next wake; `restarts` counts a slot's failures;
     `attempt` counts failures in a row (several tasks failing before the next start are one), `failures` are their
-    instants within the restart window; `retry_at` is when a backing-off one starts again (goal AWAKE) or may be woken
-    again (goal ASLEEP). `quiet_since` is when the last known activity ended, `closing` the ready tasks that the gateway
-    was asked to close if nothing happened since, empty again as soon as other tasks are ready.
+    instants within the restart window; `retry_at` is when a backing-off one starts again (goal AWAKE) or may be
+    woken again (goal ASLEEP). `yielded_to` is the newer version its fixed port was left to for its start.
+    `quiet_since` is when the last known activity ended, `closing` the ready tasks that the gateway was asked to
+    close if nothing happened since, empty again as soon as other tasks are ready.
     """
 
     identity: Identity
@@ -117,6 +118,7 @@ class Deployment:
     restarts: Mapping[int, int] = field(default_factory=dict)
     current: bool = False
     superseded_by: str | None = None
+    yielded_to: str | None = None
     ever_ready: bool = False
     attempt: int = 0
     failures: tuple[datetime, ...] = ()
@@ -143,6 +145,12 @@ class Deployment:
     @property
     def ready(self) -> tuple[Member, ...]:
         return self.in_stage(Stage.READY)
+
+    @property
+    def coming_up(self) -> bool:
+        """No task is ready, but one is going to be without anybody asking: requests may wait for it."""
+        pausing = self.retry_at is not None and not self.live
+        return self.goal is Goal.AWAKE and not self.ready and not pausing
 
     @property
     def tasks_total(self) -> int:

@@ -8,11 +8,11 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 
-from platformd.domain import commands, effects, events
-from platformd.domain.deployment import deadlines, failure, sleep
+from platformd.domain import commands, effects, events, policy
+from platformd.domain.deployment import deadlines, failure, ports, sleep
 from platformd.domain.deployment.draft import DeploymentDraft
 from platformd.domain.deployment.recovery import recovered
-from platformd.domain.deployment.rollout import CANCELLED, settle, superseded
+from platformd.domain.deployment.rollout import CANCELLED, UNKNOWN, settle, superseded
 from platformd.domain.deployment.state import Deployment, Goal, Phase, Stage, Status
 from platformd.domain.effects import DeploymentEffect, Moment
 from platformd.domain.machine import Rule, Step, compile_rules, ignore
@@ -138,7 +138,10 @@ def _sleep_command(draft: DeploymentDraft, event: commands.Sleep) -> None:
 
 def _task_ready(draft: DeploymentDraft, event: events.TaskReady) -> None:
     member = draft.member(event.task_id)
-    if member is None or member.stage is not Stage.STARTING:
+    if member is None:
+        draft.order(effects.StopTask(event.task_id, UNKNOWN, policy.DRAIN))
+        return
+    if member.stage is not Stage.STARTING:
         return
     ready_at = member.ready_at or draft.at
     draft.put(replace(member, stage=Stage.READY, address=event.address, ready_at=ready_at))
@@ -150,20 +153,6 @@ def _task_unready(draft: DeploymentDraft, event: events.TaskUnready) -> None:
     member = draft.member(event.task_id)
     if member is not None and member.stage is Stage.READY:
         draft.stage(member, Stage.STARTING)
-
-
-def _task_waiting(draft: DeploymentDraft, event: events.TaskWaiting) -> None:
-    state = draft.state
-    if draft.member(event.task_id) not in state.live:
-        return
-    draft.set(reason=event.reason)
-    if event.reason.code != "PORT_IN_USE" or state.spec.networking.port is None:
-        return
-    if state.superseded_by is None:
-        draft.order(effects.AskForPort(state.spec.networking.port))
-        return
-    draft.order(effects.FailHeld(503, "PORT_IN_USE", event.reason.message, reason=event.reason))
-    draft.head_for(Goal.ASLEEP)
 
 
 def _became_current(draft: DeploymentDraft, event: events.BecameCurrent) -> None:
@@ -180,12 +169,12 @@ def _superseded(draft: DeploymentDraft, event: events.Superseded) -> None:
     Told again of the same one, what a request has woken since stays awake; so does what is just being woken.
     """
     state = draft.state
-    draft.set(current=False, superseded_by=event.by)
+    draft.set(current=False, superseded_by=event.by, yielded_to=None)
     if state.goal is Goal.FINISHED:
         return
     if state.status is Status.PENDING or not state.spec.sleeps:
         draft.finish(Status.CANCELLED, superseded(event.version))
-    elif event.by != state.superseded_by and (state.ready or not state.live):
+    elif event.by != state.superseded_by and not state.coming_up:
         draft.head_for(Goal.ASLEEP)
 
 
@@ -218,7 +207,7 @@ TRANSITIONS = compile_rules(
         Rule(events.TaskUnready, (P.DONE, *_UNBORN, *_STUCK), ignore),
         Rule(events.TaskStopping, _WORKING, failure.task_stopping, _AFTER_TASK),
         Rule(events.TaskStopping, (P.DONE, *_UNBORN, *_STUCK), ignore),
-        Rule(events.TaskWaiting, _WORKING, _task_waiting, _AFTER_TASK),
+        Rule(events.TaskWaiting, _WORKING, ports.task_waiting, _AFTER_TASK),
         Rule(events.TaskWaiting, (P.DONE, *_UNBORN, *_STUCK), ignore),
         Rule(events.TaskExited, _WORKING, failure.task_exited, _AFTER_TASK),
         Rule(events.TaskExited, (P.DONE, *_UNBORN, *_STUCK), ignore),
@@ -231,6 +220,12 @@ TRANSITIONS = compile_rules(
         Rule(events.IdleClosed, (*_RESTING, P.DRAINING, P.DONE, *_UNBORN, *_STUCK), ignore),
         Rule(events.IdleRefused, _AWAKE, sleep.idle_refused),
         Rule(events.IdleRefused, (*_RESTING, P.DRAINING, P.DONE, *_UNBORN, *_STUCK), ignore),
+        Rule(events.PortWanted, (*_AWAKE, *_RESTING, P.DRAINING), ports.port_wanted, (P.DRAINING, P.ASLEEP)),
+        Rule(events.PortWanted, (P.DONE, *_UNBORN, *_STUCK), ignore),
+        Rule(
+            events.PortReturned, (*_AWAKE, *_RESTING, P.DRAINING), ports.port_returned, (P.WAKING, P.STARTING)
+        ),
+        Rule(events.PortReturned, (P.DONE, *_UNBORN, *_STUCK), ignore),
         Rule(events.BecameCurrent, _ALL, _became_current),
         Rule(events.Superseded, (*_WORKING, *_UNBORN, *_STUCK), _superseded, (P.DRAINING, P.ASLEEP, P.DONE)),
         Rule(events.Superseded, (P.DONE,), ignore),
