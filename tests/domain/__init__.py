@@ -1,0 +1,1 @@
+"""Tests of the pure core: its tables, scenarios, and a little world in which its two machines play together."""
