@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from platformd.gateway.routes import Task
     from platformd.gateway.server import Client
 
-FIRST_PAUSE = 0.01
+FIRST_PAUSE = 0.002
 LONGEST_PAUSE = 1.0
 CONNECT_TIMEOUT = 10.0
 _UNDER_WAY = (errno.EINPROGRESS, errno.EALREADY)

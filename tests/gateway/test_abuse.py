@@ -15,8 +15,8 @@ from tests.support import eventually
 Apps = Callable[..., App]
 PIECES = [
     b"GET", b"POST", b" ", b"/", b"HTTP/1.1", b"HTTP/1.0", b"\r\n", b"\n", b"\r", b"\r\n\r\n", b":", b"Host: ",
-    HOST.encode(), b"Content-Length: ", b"5", b"-1", b"Transfer-Encoding: chunked", b"Connection: close", b"Upgrade: websocket",
-    b"Connection: upgrade", b"Expect: 100-continue", b"hello", b"\0", b"\xff", b"0\r\n\r\n",
+    HOST.encode(), b"Content-Length: ", b"5", b"-1", b"Transfer-Encoding: chunked", b"Connection: close",
+    b"Upgrade: websocket", b"Connection: upgrade", b"Expect: 100-continue", b"hello", b"\0", b"\xff", b"0\r\n\r\n",
     b"5\r\nhello\r\n", b";", b"\t",
 ]  # fmt: skip
 
