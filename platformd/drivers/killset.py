@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from platformd.drivers import proc
 from platformd.drivers.cgroup import Group
 from platformd.drivers.proc import Process
+from platformd.keeper.wire import GATEWAY_PREFIX
 
 _MOST_REFRESHES = 12
 
@@ -163,7 +164,9 @@ def strays(known: Iterable[str], folder: str) -> dict[str, list[Process]]:
     found: dict[str, list[Process]] = {}
     for process in proc.table().values():
         task_id = markers.of(process)
-        if task_id is None or task_id in ours or proc.folder(process.pid) != f"{folder}/{task_id}":
+        if task_id is None or task_id in ours or task_id.startswith(GATEWAY_PREFIX):
+            continue
+        if proc.folder(process.pid) != f"{folder}/{task_id}":
             continue
         found.setdefault(task_id, []).append(process)
     return found

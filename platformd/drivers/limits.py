@@ -1,8 +1,8 @@
 """Resources of native tasks: a cgroup each where that can be had, else the memory watch; who was killed for memory.
 
 Called by the native driver. Nothing here is on the way of a wake: a task is put into its cgroup once it is ready or
-after 20 ms, since moving a process makes every fork on the machine wait some milliseconds. Its processor cap applies
-from when it is ready, its memory limit at once. The work is done in the driver's workers.
+after 20 ms (200 while many start), since moving a process makes every fork on the machine wait some milliseconds. Its
+processor cap applies from when it is ready, its memory limit at once. The work is done in the driver's workers.
 """
 
 from __future__ import annotations
@@ -22,28 +22,36 @@ from platformd.drivers.run import Run
 from platformd.drivers.workers import Workers
 
 ATTACH_AFTER_SECS = 0.02
+_STORM, _STORM_PAUSE, _STORM_PATIENCE = 4, 0.05, 4
 _GATHER_ROUNDS, _REMOVE_TRIES, _REMOVE_PAUSE = 8, 8, 0.05
 
 log = structlog.get_logger(__name__)
 
 
 class Limits:
-    """`say(run, text)` writes a system line, `kill(run)` ends a task that the memory watch found beyond its limit."""
+    """`starting()` is how many tasks are about to get ready, `say(run, text)` writes a system line, `kill(run)` ends a
+    task that the memory watch found beyond its limit."""
 
     def __init__(
-        self, cgroups: Cgroups, workers: Workers, say: Callable[[Run, str], None], kill: Callable[[Run], None]
+        self,
+        cgroups: Cgroups,
+        workers: Workers,
+        starting: Callable[[], int],
+        say: Callable[[Run, str], None],
+        kill: Callable[[Run], None],
     ) -> None:
+        self._starting = starting
         self.cgroups = cgroups
         self.watch = MemoryWatch(workers, self._over)
         self._workers, self._say, self._kill = workers, say, kill
 
     def launched(self, run: Run) -> None:
         """Set its limits soon."""
-        self._workers.later(ATTACH_AFTER_SECS, lambda: self._limit(run))
+        self._workers.later(ATTACH_AFTER_SECS, lambda: self._when_calm(run))
 
     def ready(self, run: Run) -> None:
         """Its start is over: set its limits now, the processor cap with them. `run.ready` is set before."""
-        self._workers.submit(lambda: self._cap(run) if run.limited else self._limit(run))
+        self._workers.submit(lambda: self._cap(run) if run.limited else self._when_calm(run))
 
     def adopted(self, run: Run) -> None:
         """Set the limits again of a task that lived through a restart, in the cgroup it has. In a worker."""
@@ -79,6 +87,13 @@ class Limits:
             self.cgroups.group(task_id).remove()
 
     # ---- in a worker ---------------------------------------------------------------------------------------
+
+    def _when_calm(self, run: Run, patience: int = _STORM_PATIENCE) -> None:
+        """While many start, they first: each move into a cgroup would hold them all up."""
+        if patience and self._starting() > _STORM:
+            self._workers.later(_STORM_PAUSE, lambda: self._when_calm(run, patience - 1))
+        else:
+            self._limit(run)
 
     def _limit(self, run: Run, found: Group | None = None) -> None:
         if run.limiting or not run.lives:

@@ -123,13 +123,12 @@ def _in_tables(port: int) -> Listener | None:
 
 def connects(port: int) -> bool:
     """True when a connection is accepted at once; on loopback the kernel knows without waiting."""
-    with socket.socket(
-        socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
-    ) as sock:
+    sock = socket.SocketType(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
+    outcome = sock.connect_ex((HOST, port))
+    if outcome == errno.EINPROGRESS:
         outcome = sock.connect_ex((HOST, port))
-        if outcome == errno.EINPROGRESS:
-            outcome = sock.connect_ex((HOST, port))
-        return outcome in (0, errno.EISCONN)
+    sock.close()
+    return outcome in (0, errno.EISCONN)
 
 
 def holds(pid: int, inode: int) -> bool | None:

@@ -73,7 +73,9 @@ class NativeDriver:
             book=book, ports=ports, workers=workers, send=send, sink=sink, line=system_line, boot_id=boot_id
         )
         usable = Cgroups.detect(settings.data_dir) if cgroups is None else cgroups
-        self._limits = self._ends.limits = Limits(usable, workers, self._say, self._ends.quietly)
+        self._limits = self._ends.limits = Limits(
+            usable, workers, lambda: self._prober.starting, self._say, self._ends.quietly
+        )
         self._meter = Meter(self._limits.watch)
 
     def close(self) -> None:

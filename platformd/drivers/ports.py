@@ -6,7 +6,6 @@ A port given back rests as long as possible: until the whole range has been gone
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import random
 import socket
@@ -14,6 +13,7 @@ import threading
 from dataclasses import dataclass
 
 _MOST_TRIES = 256
+_KIND = socket.SOCK_STREAM | socket.SOCK_CLOEXEC
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,23 +88,27 @@ class Ports:
 
 def _nobody_bound(port: int) -> bool:
     """True when even a program that sets no SO_REUSEADDR can listen there on any address."""
-    with contextlib.suppress(OSError), socket.socket(socket.AF_INET6) as sock:
-        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-        return _bind(sock, ("::", port)) == 0
-    with socket.socket(socket.AF_INET) as sock:
-        return _bind(sock, ("0.0.0.0", port)) == 0
+    try:
+        sock = socket.SocketType(socket.AF_INET6, _KIND)
+    except OSError:  # a machine without IPv6
+        return _bind(socket.SocketType(socket.AF_INET, _KIND), ("0.0.0.0", port)) == 0
+    sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+    return _bind(sock, ("::", port)) == 0
 
 
 def _nobody_listens(port: int) -> bool:
     """True unless somebody listens where a task would; remains of closed connections do not count."""
-    with socket.socket(socket.AF_INET) as sock:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        return _bind(sock, ("127.0.0.1", port)) != errno.EADDRINUSE
+    sock = socket.SocketType(socket.AF_INET, _KIND)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    return _bind(sock, ("127.0.0.1", port)) != errno.EADDRINUSE
 
 
-def _bind(sock: socket.socket, address: tuple[str, int]) -> int:
+def _bind(sock: socket.SocketType, address: tuple[str, int]) -> int:
+    """Try it and let go; 0 or what was wrong. Plain sockets: the wrapped ones cost twice as much."""
     try:
         sock.bind(address)
     except OSError as error:
         return error.errno or errno.EIO
+    finally:
+        sock.close()
     return 0

@@ -79,6 +79,11 @@ class Prober:
         self._order = itertools.count()
         self._starting = 0
 
+    @property
+    def starting(self) -> int:
+        """How many are launched and not ready yet; any thread may ask."""
+        return self._starting
+
     def watch(self, target: Target, ready: bool = False) -> None:
         """Begin, at once; in place of an earlier watch of the same task. `ready`: only its health is of interest."""
         self.stop(target.task_id)

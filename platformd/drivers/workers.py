@@ -5,6 +5,7 @@ Any thread may submit. A job that has to wait does not: it asks to be run again 
 
 from __future__ import annotations
 
+import threading
 from asyncio import AbstractEventLoop
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -15,10 +16,10 @@ log = structlog.get_logger(__name__)
 
 
 class Workers:
-    """A bounded pool; what a job raises is logged and harms nobody."""
+    """A bounded pool; what a job raises is logged and harms nobody. Made on the loop's thread."""
 
     def __init__(self, loop: AbstractEventLoop, threads: int = 4) -> None:
-        self._loop = loop
+        self._loop, self._loop_thread = loop, threading.get_ident()
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="driver")
         self._closed = False
 
@@ -33,6 +34,9 @@ class Workers:
 
     def later(self, seconds: float, job: Callable[[], None]) -> None:
         """Run `job` in `seconds`."""
+        if threading.get_ident() == self._loop_thread:
+            self._loop.call_later(seconds, self.submit, job)
+            return
         self.on_loop(lambda: self._loop.call_later(seconds, self.submit, job))
 
     def on_loop(self, call: Callable[[], object]) -> None:

@@ -164,6 +164,8 @@ def test_what_cannot_run_fails_for_good(rig: Rig, room: Path) -> None:
         ({"executable": secret}, "EXECUTABLE_FORBIDDEN"),
         ({"executable": None}, "NO_EXECUTABLE"),
         ({"user": "root"}, "USER_NOT_ALLOWED"),
+        ({"args": ("x" * 3_000_000,)}, "LAUNCH_FAILED"),
+        ({"env": {"NUL": "a\0b"}}, "LAUNCH_FAILED"),
         ({"user": "no-such-user"}, "USER_UNKNOWN"),
     ]
     for spec, code in cases:
