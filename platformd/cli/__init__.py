@@ -19,4 +19,5 @@ COMMANDS: dict[str, str] = {
     "promote": "platformd.cli.deploy:promote",
     "cancel": "platformd.cli.deployments:cancel",
     "doctor": "platformd.cli.doctor:doctor",
+    "bench": "platformd.cli.bench.command:bench",
 }

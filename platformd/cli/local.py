@@ -102,6 +102,10 @@ class LocalServer:
         finally:
             self._end_family()
 
+    def add_flags(self, *flags: str) -> None:
+        """More flags, from the next start on."""
+        self._flags += flags
+
     @property
     def client(self) -> Client:
         return Client(self.api_url)
