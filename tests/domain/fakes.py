@@ -98,7 +98,7 @@ class FakeGateway:
 
     def restart(self) -> None:
         """Another process: nothing known, everything cut."""
-        shut = self.shut
+        shut = self.shut | {order[1] for order in self.inbox if order[0] == "close"}
         self.__init__(self._tell)  # type: ignore[misc]
         self.shut = shut
 

@@ -16,9 +16,9 @@ YIELDED = Reason(code="PORT_YIELDED", message="a newer version is starting on th
 
 def task_waiting(draft: DeploymentDraft, event: events.TaskWaiting) -> None:
     """A newer version asks for its port; an older one that was woken leaves it to whoever has it."""
-    if draft.member(event.task_id) is None:
-        return
     state = draft.state
+    if draft.member(event.task_id) not in state.live:
+        return
     draft.set(reason=event.reason)
     if event.reason.code != "PORT_IN_USE" or state.spec.networking.port is None:
         return
@@ -39,6 +39,12 @@ def port_wanted(draft: DeploymentDraft, event: events.PortWanted) -> None:
         return
     draft.head_for(Goal.ASLEEP)
     draft.set(yielded_to=event.by, retry_at=None, reason=YIELDED)
+
+
+def turn_away(draft: DeploymentDraft, version: int) -> None:
+    """The newer version has taken over: whoever was held for this one is not served by it any more."""
+    message = f"version {version} has taken over the port this one served on"
+    draft.order(effects.FailHeld(503, "PORT_IN_USE", message, retry_at=draft.at))
 
 
 def port_returned(draft: DeploymentDraft, event: events.PortReturned) -> None:

@@ -170,6 +170,8 @@ def _superseded(draft: DeploymentDraft, event: events.Superseded) -> None:
     """
     state = draft.state
     draft.set(current=False, superseded_by=event.by, yielded_to=None)
+    if state.yielded_to is not None:
+        ports.turn_away(draft, event.version)
     if state.goal is Goal.FINISHED:
         return
     if state.status is Status.PENDING or not state.spec.sleeps:
