@@ -13,7 +13,8 @@ from . import linux, segments
 from .folders import FIFOS, open_fifo, remove
 from .output import Reader
 from .spool import undo_torn
-from .tasks import GATEWAY_PREFIX, OWN_DEPLOYMENT, Task, log_name, read_json
+from .tasks import OWN_DEPLOYMENT, Task, log_name, read_json
+from .wire import GATEWAY_PREFIX
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

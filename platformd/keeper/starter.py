@@ -12,7 +12,8 @@ from . import folders, linux, segments
 from .folders import Spares
 from .launch import Identity, Spawner, listen, with_listen_pid
 from .output import Reader
-from .tasks import GATEWAY_PREFIX, OWN_DEPLOYMENT, Task, log_name
+from .tasks import OWN_DEPLOYMENT, Task, log_name
+from .wire import GATEWAY_PREFIX
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -9,13 +9,14 @@ from __future__ import annotations
 import json
 import os
 
+from .wire import GATEWAY_PREFIX
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
     from .output import Reader
 
-GATEWAY_PREFIX = "gateway-"
 OWN_DEPLOYMENT, GATEWAY_LOG = "platformd", "gateway"
 _NAMED = ("task", "deployment", "slot", "generation", "pid", "start_time", "boot_ns", "handle")
 

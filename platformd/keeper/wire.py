@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 VERSION = 1
 SOCKET_NAME = "keeper.sock"
+GATEWAY_PREFIX = "gateway-"  # of the task ids that the keeper gives its gateways: nobody else's business
 INLINE_BYTES = 64 * 1024
 BUFFER_BYTES = 8 * 1024 * 1024
 MAX_BODY_BYTES = 64 * 1024 * 1024
