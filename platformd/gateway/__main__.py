@@ -83,7 +83,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--serve-socket", type=Path, required=True, help="serve's unix socket")
     parser.add_argument("--log-format", choices=("json", "console"), default=None)
     parser.add_argument("--log-level", choices=("debug", "info", "warning", "error"), default="info")
-    parser.add_argument("--trusted-proxy", nargs="*", default=[], metavar="CIDR", help="believed proxies")
+    parser.add_argument("--trusted-proxy", action="extend", nargs="*", default=[], metavar="CIDR")
     parser.add_argument("--errors", choices=("full", "brief"), default="brief")
     parser.add_argument(
         "--answer-timeout", type=float, default=300.0, metavar="SECONDS", help="until an answer's first byte"

@@ -25,7 +25,7 @@ from platformd.gateway.idle import Activity
 from platformd.gateway.reading import Reader
 from platformd.gateway.routes import KINDS, Deployment, Table
 from platformd.gateway.server import Client
-from platformd.gateway.sockets import has_left
+from platformd.gateway.sockets import has_left, reset
 from platformd.gateway.upstream import Upstream
 from platformd.observability import get_logger
 
@@ -35,6 +35,7 @@ BACKLOG = 4096
 HEAD_TIMEOUT = 10.0
 IDLE_TIMEOUT = 75.0
 BODY_TIMEOUT = 75.0
+SEND_TIMEOUT = 75.0
 POOL_TIMEOUT = 15.0
 LINGER_TIMEOUT = 2.0
 STOP_TIMEOUT = 10.0
@@ -184,7 +185,10 @@ class Gateway:
 
     def _check(self, client: Reader, age: float) -> None:
         state = client.state
-        if state == reading.SENT:
+        if client.choked and client.stuck_for(self.now) > SEND_TIMEOUT:
+            reset(client.transport)
+            client.left()
+        elif state == reading.SENT:
             if client.unread:
                 if age > BODY_TIMEOUT and not client.paused:
                     client.spoiled(Problem(408, "REQUEST_TIMEOUT", "The request body stopped arriving."))

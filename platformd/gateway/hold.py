@@ -102,6 +102,7 @@ class Hold:
 
     def settle(self, deployment: Deployment) -> None:
         """Bring the queue in line with what serve just said about the deployment."""
+        self._follow_addresses(deployment)
         if deployment.tasks:
             self._woken(deployment)
             self.pump(deployment)
@@ -110,6 +111,14 @@ class Hold:
                 self._wake(deployment)
             else:
                 self.fail(deployment, Problem.refusal(deployment.config.refusal))
+
+    def _follow_addresses(self, deployment: Deployment) -> None:
+        """Held requests whose address leads elsewhere by now go there."""
+        hosts = self._gateway.table.hosts
+        elsewhere = (None, deployment)
+        for client in [c for c in deployment.held or () if hosts.get(c.block.host) not in elsewhere]:
+            self.remove(client, deployment)
+            client.dispatch()
 
     def fail(self, deployment: Deployment, problem: Problem) -> None:
         """Answer all that are held now; the next request starts anew."""

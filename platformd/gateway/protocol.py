@@ -13,7 +13,7 @@ from msgspec import Struct, field, json
 VERSION = 1
 
 
-class Message(Struct, tag_field="op", tag=str.lower, omit_defaults=True):
+class Message(Struct, tag_field="op", tag=str.lower):
     """Base of every message; unknown fields are ignored so that either side may be newer."""
 
 

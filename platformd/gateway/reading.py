@@ -40,6 +40,8 @@ class Reader(asyncio.BufferedProtocol, ABC):
         "_memo",
         "_peer",
         "_trusted",
+        "_unsent",
+        "_unsent_since",
         "answered",
         "block",
         "choked",
@@ -81,7 +83,8 @@ class Reader(asyncio.BufferedProtocol, ABC):
         self.stream = self.answered = self.retried = self.plain = self._advancing = False
         self.since = gateway.now
         self.held_at = self.wake_took = 0.0
-        self.head_size = 0
+        self.head_size = self._unsent = 0
+        self._unsent_since = 0.0
         self.method = self.target = self.request_id = self._block_key = b""
         self._memo: Block | None = None
 
@@ -275,6 +278,13 @@ class Reader(asyncio.BufferedProtocol, ABC):
     def expired_head(self) -> None:
         """The head took too long to arrive."""
         self.refuse(Fault("The request head did not arrive in time.", 408, "REQUEST_TIMEOUT"))
+
+    def stuck_for(self, now: float) -> float:
+        """Seconds since the client last took a byte of what waits for it; 0 when nothing much waits."""
+        unsent = self.transport.get_write_buffer_size() if self.choked else 0
+        if unsent == 0 or unsent != self._unsent:
+            self._unsent, self._unsent_since = unsent, now
+        return now - self._unsent_since
 
     # What the other half does
 

@@ -192,7 +192,7 @@ class Table:
         return [*self.deployments.values(), *gone]
 
     def apply(self, routes: Routes) -> list[Deployment]:
-        """A change of hosts and deployments; returns the deployments it touched."""
+        """A change of hosts and deployments; returns the deployments it touched, those that a host left included."""
         if self._staging is not None:
             self._stage(self._staging, routes)
             return []
@@ -210,7 +210,11 @@ class Table:
             self._configure(deployment, config)
             touched.append(deployment)
         for host, route in routes.hosts.items():
-            self._route(host.lower().encode(), route)
+            name = host.lower().encode()
+            before = self.hosts.get(name)
+            self._route(name, route)
+            if isinstance(before, Deployment) and self.hosts.get(name) is not before:
+                touched.append(before)
         return touched
 
     def retarget(self, targets: Targets) -> Deployment | None:

@@ -65,7 +65,7 @@ def test_an_id_the_app_sets_is_not_doubled(gateway: Gateway, app: Apps) -> None:
 
 
 def test_trusted_proxies_are_believed(tmp_path: Path, app: Apps) -> None:
-    gateway = Gateway(tmp_path, "--trusted-proxy", "127.0.0.0/8", "10.0.0.0/8")
+    gateway = Gateway(tmp_path, "--trusted-proxy", "127.0.0.0/8", "--trusted-proxy", "10.0.0.0/8")
     try:
         web = app()
         gateway.open(web.address)

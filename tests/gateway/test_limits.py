@@ -7,13 +7,14 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
-from platformd.gateway import core
+from platformd.gateway import core, protocol
 from tests.gateway.harness import DEPLOYMENT, HOST, App, Gateway, Reply, get, say
 from tests.gateway.test_idle import gated, streaming
 from tests.support import eventually
@@ -70,34 +71,85 @@ def test_two_thousand_idle_connections_cost_little(gateway: Gateway, app: Apps) 
         connection.close()
 
 
+@asynccontextmanager
+async def within_this_process(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, **limits: float
+) -> AsyncIterator[core.Gateway]:
+    """The same code on the test's own loop, with limits that a test can wait for."""
+    for name, seconds in limits.items():
+        monkeypatch.setattr(core, name, seconds)
+    loop = asyncio.get_running_loop()
+    listener = socket.create_server(("127.0.0.1", 0))
+    listener.setblocking(False)
+    gateway = core.Gateway(core.Settings(folder / "none.sock"), loop)
+    gateway.address = listener.getsockname()  # type: ignore[attr-defined]
+    running = loop.create_task(gateway.run(listener))
+    gateway.table.swap()
+    try:
+        yield gateway
+    finally:
+        gateway.stop()
+        await asyncio.wait_for(running, 15)
+        listener.close()
+
+
+async def ask(gateway: core.Gateway, request: bytes) -> bytes:
+    """Everything that comes back until the connection is closed."""
+    reader, writer = await asyncio.open_connection(*gateway.address)  # type: ignore[attr-defined]
+    writer.write(request)
+    data = await asyncio.wait_for(reader.read(), 10)
+    writer.close()
+    await writer.wait_closed()
+    return data
+
+
 async def test_idle_connections_are_closed_in_time(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, no_leaks: None
 ) -> None:
-    """The same code with a shorter limit: a kept connection, a silent one, and one that reads out an answer."""
-    monkeypatch.setattr(core, "IDLE_TIMEOUT", 0.5)
-    monkeypatch.setattr(core, "LINGER_TIMEOUT", 0.5)
-    loop = asyncio.get_running_loop()
-    listener = socket.create_server(("127.0.0.1", 0))
-    gateway = core.Gateway(core.Settings(tmp_path / "none.sock"), loop)
-    running = loop.create_task(gateway.run(listener))
-    gateway.table.swap()
-    address = listener.getsockname()
-
-    async def until_closed(first: bytes) -> bytes:
-        reader, writer = await asyncio.open_connection(*address)
-        writer.write(first)
-        data = await reader.read()
-        writer.close()
-        await writer.wait_closed()
-        return data
-
-    kept, silent, lingering = await asyncio.wait_for(
-        asyncio.gather(until_closed(get(host="x")), until_closed(b""), until_closed(b"bad\r\n\r\n")), 10
-    )
+    """A kept connection, a silent one, and one that reads out an answer."""
+    async with within_this_process(tmp_path, monkeypatch, IDLE_TIMEOUT=0.5, LINGER_TIMEOUT=0.5) as gateway:
+        requests = (get(host="x"), b"", b"bad\r\n\r\n")
+        kept, silent, lingering = await asyncio.gather(*(ask(gateway, request) for request in requests))
     assert b"NO_HOST" in kept and silent == b"" and b"BAD_FRAMING" in lingering
-    gateway.stop()
-    await asyncio.wait_for(running, 10)
-    listener.close()
+
+
+async def test_bodies_that_stop_and_clients_that_do_not_read_are_given_up(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, no_leaks: None
+) -> None:
+    ended = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        try:
+            if head.startswith(b"GET"):
+                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100000000\r\n\r\n")
+                for _ in range(100):
+                    writer.write(bytes(1_000_000))
+                    await writer.drain()
+            await reader.read()
+        except ConnectionError:
+            ended.set()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    limits = {"BODY_TIMEOUT": 0.5, "SEND_TIMEOUT": 0.5}
+    async with within_this_process(tmp_path, monkeypatch, **limits) as gateway:
+        gateway.table.apply(protocol.Routes({HOST: DEPLOYMENT}, {DEPLOYMENT: protocol.Config()}))
+        spec = protocol.TargetSpec("t", server.sockets[0].getsockname())
+        gateway.table.retarget(protocol.Targets(DEPLOYMENT, (spec,)))
+        answer = await ask(
+            gateway, f"POST / HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: 9\r\n\r\nab".encode()
+        )
+        assert b"408" in answer and b"REQUEST_TIMEOUT" in answer
+        reader, writer = await asyncio.open_connection(*gateway.address, limit=1000)  # type: ignore[attr-defined]
+        writer.write(get())
+        await asyncio.wait_for(ended.wait(), 10)
+        with pytest.raises(ConnectionError):
+            while await reader.read(100_000):
+                pass
+        writer.close()
+    server.close()
+    await server.wait_closed()
 
 
 def test_half_open_clients_leave_their_places(gateway: Gateway, app: Apps) -> None:

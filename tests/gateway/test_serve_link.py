@@ -65,6 +65,13 @@ def test_a_held_request_survives_a_short_table_that_wakes_it_at_once(gateway: Ga
     assert serve.count("wake") == 1
 
 
+def test_hello_says_everything_even_when_there_is_nothing_to_say(gateway: Gateway) -> None:
+    assert gateway.serve
+    assert gateway.serve.hear("hello") == {
+        "op": "hello", "v": 1, "pid": gateway.process.pid, "epoch": 0, "activity": {}, "targets": {}, "held": {}
+    }  # fmt: skip
+
+
 def test_a_half_sent_table_counts_for_nothing(gateway: Gateway, app: Apps) -> None:
     gateway.open(app().address)
     serve = gateway.serve
