@@ -26,7 +26,7 @@ def _first_loop() -> None:
 @pytest.fixture(scope="session")
 def room() -> Iterator[Path]:
     """A folder that tasks of any user can reach into."""
-    folder = Path(tempfile.mkdtemp(prefix="platformd-drivers-", dir="/tmp"))
+    folder = Path(tempfile.mkdtemp(prefix="platformd-drivers-"))
     folder.chmod(0o755)
     yield folder
     shutil.rmtree(folder, ignore_errors=True)
