@@ -1,9 +1,10 @@
-"""The server and the test programs that the end-to-end tests share."""
+"""The servers and the test programs that the end-to-end tests share."""
 
 from __future__ import annotations
 
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,22 +13,55 @@ import pytest
 from tests.e2e.platform import Platform
 
 APPS = Path(__file__).parent / "apps"
+TASK_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The compiled `tiny.c`."""
-    binary = tmp_path_factory.mktemp("apps") / "tiny"
-    subprocess.run(["gcc", "-O2", "-static", "-o", binary, APPS / "tiny.c"], check=True)
+    return _compiled("tiny", tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def brood(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The compiled `brood.c`."""
+    return _compiled("brood", tmp_path_factory)
+
+
+def _compiled(name: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    binary = tmp_path_factory.mktemp("apps") / name
+    subprocess.run(["gcc", "-O2", "-static", "-o", binary, APPS / f"{name}.c"], check=True)
     return binary
 
 
+@pytest.fixture(scope="session")
+def rich() -> Path:
+    """`rich.py`, where the tasks' PATH has a Python for it."""
+    if shutil.which("python3", path=TASK_PATH) is None:
+        pytest.skip(f"no python3 in {TASK_PATH}")
+    return APPS / "rich.py"
+
+
+def _open_folder() -> Path:
+    """A new folder that tasks, whoever they run as, can reach and write to. Not one of pytest's: a second run of
+    pytest closes those of the first to other users."""
+    root = Path(tempfile.mkdtemp(prefix="platformd-"))
+    root.chmod(0o777)
+    return root
+
+
 @pytest.fixture
-def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A data directory that uid 65534 can reach into, gone afterwards."""
-    root = tmp_path_factory.mktemp("platform")
-    for folder in (root, *root.parents[:2]):
-        folder.chmod(0o755)
+def common() -> Iterator[Path]:
+    """A folder that tasks, whoever they run as, and the test both may use."""
+    root = _open_folder()
+    yield root
+    shutil.rmtree(root, ignore_errors=True)
+
+
+@pytest.fixture
+def data_dir() -> Iterator[Path]:
+    """A data directory that tasks can reach into, gone afterwards."""
+    root = _open_folder()
     yield root / "data"
     shutil.rmtree(root, ignore_errors=True)
 
@@ -40,3 +74,15 @@ def platform(data_dir: Path) -> Iterator[Platform]:
         yield server.start()
     finally:
         server.destroy()
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Platform]:
+    """A running server that the tests of one module share; none of them ends it."""
+    root = _open_folder()
+    running = Platform(root / "data")
+    try:
+        yield running.start()
+    finally:
+        running.destroy()
+        shutil.rmtree(root, ignore_errors=True)
