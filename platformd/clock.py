@@ -60,16 +60,17 @@ def anchor(stored: Anchor | None) -> None:
 
 def steady() -> datetime:
     """The present instant on the steady clock, aware, UTC."""
-    if _anchor is None:
-        return now()
-    return _anchor.utc + timedelta(microseconds=(boot_ns() - _anchor.boot_ns) // 1000)
+    return now() if _anchor is None else steady_from_boot_ns(boot_ns())
 
 
 def steady_from_boot_ns(instant: int) -> datetime:
-    """The steady instant at which CLOCK_BOOTTIME read `instant` nanoseconds."""
-    return steady() - timedelta(microseconds=(boot_ns() - instant) // 1000)
+    """The steady instant, to the microsecond, at which CLOCK_BOOTTIME read `instant` nanoseconds."""
+    base = _anchor or Anchor("", boot_ns(), now())
+    return base.utc + timedelta(microseconds=(instant - base.boot_ns) // 1000)
 
 
 def boot_ns_from_steady(instant: datetime) -> int:
-    """CLOCK_BOOTTIME in nanoseconds at the steady `instant`."""
-    return boot_ns() + int((instant - steady()) / timedelta(microseconds=1)) * 1000
+    """CLOCK_BOOTTIME in nanoseconds at the end of the microsecond that `instant` names: an instant that went through
+    `steady_from_boot_ns` comes back no earlier than it was."""
+    base = _anchor or Anchor("", boot_ns(), now())
+    return base.boot_ns + (instant - base.utc) // timedelta(microseconds=1) * 1000 + 999
