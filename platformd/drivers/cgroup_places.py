@@ -86,9 +86,7 @@ class Cgroups:
     def tidy(self) -> None:
         """Remove the folders above the groups if nothing is in them."""
         for parent in self.parents.values():
-            with contextlib.suppress(OSError):
-                parent.rmdir()
-                parent.parent.rmdir()
+            _tidy(parent)
 
     def _at(self, folders: Mapping[str, Path]) -> Group:
         return V2(folders[""], self.controllers) if "" in folders else V1(folders)
@@ -153,8 +151,15 @@ def _delegated(base: Path, parent: Path) -> bool:
                 _move_members(base, base / SUPERVISOR)
                 _enable(folder)
     except OSError:
+        _tidy(parent)
         return False
     return True
+
+
+def _tidy(parent: Path) -> None:
+    with contextlib.suppress(OSError):
+        parent.rmdir()
+        parent.parent.rmdir()
 
 
 def _enable(folder: Path) -> None:
