@@ -38,6 +38,8 @@ class Republish:
 
 class DeploymentActor(SnapshotActor[Deployment]):
     COMMANDS = (commands.Scale, commands.Cancel, commands.Sleep)
+    # After `became` the gateway would have given the held the refusal that is meant for those who come later.
+    PARTING = (effects.FailHeld,)
 
     def receive(self, message: Any) -> Any:
         if isinstance(message, Republish):

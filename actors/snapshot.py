@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
 from datetime import datetime
 from typing import Any, Generic, Protocol, TypeVar
@@ -40,6 +40,8 @@ class SnapshotActor(BaseActor, Generic[S]):
     """An actor around one pure state machine."""
 
     COMMANDS: tuple[type, ...] = ()
+    # Effects that speak to whom the former state kept waiting: carried out before `became`.
+    PARTING: tuple[type, ...] = ()
 
     def __init__(self, key: Key, world: World) -> None:
         super().__init__(key)
@@ -104,14 +106,18 @@ class SnapshotActor(BaseActor, Generic[S]):
 
     def _act(self, before: S, result: Step[S, Any]) -> None:
         self.state = result.state
+        self._carry_out_all(effect for effect in result.effects if isinstance(effect, self.PARTING))
         if result.state is not before:
             self.became(before, result.state)
-        for effect in result.effects:
+        self._carry_out_all(effect for effect in result.effects if not isinstance(effect, self.PARTING))
+        self._set_timer(result.state)
+
+    def _carry_out_all(self, effects: Iterable[Any]) -> None:
+        for effect in effects:
             name = type(effect).__name__
             crash_point(f"before:{name}")
-            self.carry_out(result.state, effect)
+            self.carry_out(self.require(), effect)
             crash_point(f"after:{name}")
-        self._set_timer(result.state)
 
     def _commit_and_act(self, before: S, result: Step[S, Any]) -> Any:
         if result.state is before:
