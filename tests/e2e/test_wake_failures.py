@@ -1,4 +1,4 @@
-"""Wakes that come to nothing: those held hear why, soon and with what the app said last; the next request tries anew."""
+"""Wakes that come to nothing: the held hear why, soon and with what the app said last; the next request tries anew."""
 
 from __future__ import annotations
 

@@ -80,7 +80,7 @@ async def websocket(reader, writer, headers):
 async def client(reader, writer):
     try:
         while True:
-            method, path, headers = await head_of(reader)
+            _, path, headers = await head_of(reader)
             name, _, rest = path.partition("?")
             if name == "/events":
                 return await events(writer)
