@@ -55,5 +55,10 @@ class Terminate:
     """To a task, by a caller: end well. Its deployment starts another one if it still wants it."""
 
 
+@dataclass(frozen=True, slots=True)
+class Recount:
+    """To a task, by its deployment made anew: say again how far you are."""
+
+
 DeploymentCommand = Scale | Cancel | Wake | Sleep
-TaskCommand = Launch | Stop | Terminate
+TaskCommand = Launch | Stop | Terminate | Recount

@@ -48,6 +48,13 @@ class StopTask:
 
 
 @dataclass(frozen=True, slots=True)
+class AskTask:
+    """Have it say again how far it is; see `commands.Recount`."""
+
+    task_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class CloseIdle:
     """Ask the gateway to send it nothing more if nothing happened after `since`."""
 
@@ -151,6 +158,7 @@ class Report:
 DeploymentEffect = (
     StartTask
     | StopTask
+    | AskTask
     | CloseIdle
     | FailHeld
     | ClaimCurrent

@@ -11,11 +11,11 @@ from datetime import timedelta
 from random import Random
 
 from platformd.domain import commands, events
+from platformd.domain.deployment.state import Phase
 from platformd.domain.snapshot import Exit, Reason
 from platformd.domain.spec import (
     DeploymentSpec,
     Networking,
-    ProcessType,
     Protocol,
     Restart,
     RestartPolicyKind,
@@ -42,7 +42,7 @@ def any_spec(random: Random) -> DeploymentSpec:
     protocol = random.choice((Protocol.HTTP, Protocol.HTTP, Protocol.HTTP, Protocol.NONE))
     port = 8080 if protocol is Protocol.HTTP and random.random() < 0.2 else None
     return native(
-        process_type=ProcessType.TISH,
+        artifact_id="artifact" if random.random() < 0.95 else None,
         replicas=random.choice((0, 1, 1)) if port else random.choice((0, 1, 1, 2, 3)),
         networking=Networking(protocol=protocol, port=port),
         cold_start_enabled=random.random() < 0.75,
@@ -163,6 +163,7 @@ class Simulation:
         world, random = self.world, self.random
         replicas = random.choice((0, 1, 2, 3))
         orders = [commands.Scale(replicas), commands.Wake(), commands.Sleep(), events.Superseded("newer", 2)]
+        orders += [events.PortWanted("newer", 8080), events.PortReturned("newer")]
         if random.random() < 0.1:
             orders.append(commands.Cancel())
         dies = random.random() < 0.1 and self.restarts
@@ -177,6 +178,10 @@ class Simulation:
         found: list[Happening] = [("store flushed", world.flush), ("gateway restarts", world.restart_gateway)]
         if self.restarts:
             found += [("kill -9", world.restart), ("reboot", lambda: world.restart(host=True))]
+        if world.deployment.phase is Phase.QUARANTINED:
+            found += [("resumed", world.resume)] * 10
+        elif self.random.random() < 0.2:
+            found.append(("quarantined", world.quarantine))
         found.append(("lost answer", self._lose_an_order))
         return found
 

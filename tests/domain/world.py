@@ -19,7 +19,7 @@ from platformd.domain.deployment import transitions as deployments
 from platformd.domain.deployment.routing import routing
 from platformd.domain.deployment.state import Deployment, Goal, Phase, Stage
 from platformd.domain.effects import Moment
-from platformd.domain.snapshot import Reason
+from platformd.domain.snapshot import Exit, Reason
 from platformd.domain.spec import DeploymentSpec
 from platformd.domain.task import Task, TaskPhase
 from platformd.domain.task import transitions as tasks
@@ -65,7 +65,8 @@ class World:
         if not self.inboxes[key]:
             del self.inboxes[key]
         if key == DEPLOYMENT:
-            self.step_deployment(message)
+            if self.deployment.phase is not Phase.QUARANTINED:
+                self.step_deployment(message)
         elif isinstance(message, Task):
             self.tasks[key] = message
             self.step_task(key, commands.Launch())
@@ -74,6 +75,8 @@ class World:
 
     def command(self, command: object, dies: bool = False) -> None:
         """Durable before it acts; `dies` kills the service between the two."""
+        if self.deployment.phase is Phase.QUARANTINED:
+            return
         try:
             result = deployments.step(self.deployment, command, self.moment())
         except PlatformError:
@@ -123,6 +126,8 @@ class World:
                 self.save(task.id, task)
             case effects.StopTask(task_id, reason, drain, grace):
                 self.tell(task_id, commands.Stop(reason, drain, grace))
+            case effects.AskTask(task_id):
+                self.tell(task_id, commands.Recount())
             case effects.CloseIdle(since, task_ids):
                 self.gateway.inbox.append(("idle", since, task_ids))
             case effects.ClaimCurrent():
@@ -188,6 +193,23 @@ class World:
             self._remember(process)
         self._activate(host)
 
+    def _met(
+        self, rows: dict[str, Task]
+    ) -> tuple[tuple[events.TaskFound, ...], tuple[events.TaskExited, ...]]:
+        """The tasks a deployment made anew hears of, and the ends it may have missed."""
+        found = tuple(
+            events.TaskFound(row.id, row.slot, row.generation, row.phase is TaskPhase.STOPPING)
+            for row in rows.values()
+            if not row.phase.final
+        )
+        members = (rows.get(member.task_id) for member in self.deployment.members)
+        ended = tuple(
+            events.TaskExited(row.id, row.exit or Exit(unknown=True), row.asked, row.reason)
+            for row in members
+            if row is not None and row.phase.final and row.reason != BURIED
+        )
+        return found, ended
+
     def _remember(self, process: Process) -> None:
         """A row that says at least what the keeper knows."""
         row = self.rows.get(process.task_id)
@@ -218,15 +240,7 @@ class World:
         self.tasks = dict(live)
         self.deployment = self.rows[DEPLOYMENT]
         self.gateway.inbox.append(("sync", routing(self.deployment)))
-        found = tuple(
-            events.TaskFound(row.id, row.slot, row.generation, row.phase is TaskPhase.STOPPING)
-            for row in live.values()
-        )
-        ended = tuple(
-            events.TaskExited(row.id, row.exit, row.asked, row.reason)
-            for member in self.deployment.members
-            if (row := rows.get(member.task_id)) is not None and row.phase.final and row.exit is not None
-        )
+        found, ended = self._met(rows)
         if self.deployment.phase is not Phase.DONE or found:
             self.step_deployment(events.Recovered(found, host, ended))
         for key, row in live.items():
@@ -234,6 +248,18 @@ class World:
                 self.driver.adopting.add(key)
             for effect in pursue(row):
                 self.carry_out_for(row, effect)
+
+    def quarantine(self) -> None:
+        """The deployment's actor failed too often: its row and the gateway say so, and nothing reaches it any more."""
+        state, reason = self.deployment, Reason(code="QUARANTINED", message="its actor failed too often")
+        self.deployment = replace(state, phase=Phase.QUARANTINED, reason=reason, revision=state.revision + 1)
+        self.save(DEPLOYMENT, self.deployment)
+        self.gateway.inbox.append(("route", routing(self.deployment)))
+
+    def resume(self) -> None:
+        """The actor is made anew, the tasks' actors are as they were."""
+        found, ended = self._met(self.tasks)
+        self.step_deployment(events.Recovered(found, False, ended))
 
     def restart_gateway(self) -> None:
         self.gateway.restart()
@@ -327,6 +353,10 @@ class World:
             return lambda: self.deliver(next(iter(self.inboxes)))
         if self.claims:
             return lambda: self.claimed(True)
+        if self.deployment.phase is Phase.QUARANTINED:
+            return self.resume
+        if self.deployment.yielded_to and not self.deployment.status.final:
+            return self.return_port
         for names, act in (
             ([*driver.launching], lambda name: driver.launched(name, self.now)),
             ([*driver.adopting], driver.adopt),
@@ -350,12 +380,18 @@ class World:
                 return partial(act, min(names))
         return gateway.tell_quiet if gateway.quiet_due(self.now) else None
 
+    def return_port(self) -> None:
+        """The version it yielded its port to has failed."""
+        self.tell(DEPLOYMENT, events.PortReturned(self.deployment.yielded_to or ""))
+
     def settled(self) -> bool:
         state, tasks = self.deployment, self.tasks.values()
         alive = {name for name, process in self.driver.processes.items() if process.alive}
-        if state.goal is Goal.AWAKE:
+        if state.goal is Goal.AWAKE and state.phase is not Phase.WAITING_FOR_BUILD:
             live = {member.task_id for member in state.members}
             return state.tasks_ready == state.tasks_total and live == alive and not self.gateway.held
+        if state.phase is Phase.WAITING_FOR_BUILD:
+            return not state.members and not self.gateway.held
         gone = not alive and all(task.phase.final for task in tasks)
         return state.phase in (Phase.ASLEEP, Phase.DONE) and gone and not self.gateway.held
 

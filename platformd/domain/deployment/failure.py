@@ -179,7 +179,7 @@ def _fail_held(draft: DeploymentDraft, member: Member, reason: Reason) -> None:
     state = draft.state
     if state.live or (state.goal is Goal.AWAKE and state.retry_at is None):
         return
-    if member.ready_at is not None and state.retry_at is None:
+    if member.stage is Stage.READY and state.retry_at is None:
         return
     detail = f"the app ended before it could answer: {reason.message}"
     draft.order(

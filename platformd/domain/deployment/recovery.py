@@ -33,6 +33,8 @@ def recovered(draft: DeploymentDraft, event: events.Recovered) -> None:
         draft.order(effects.ClaimCurrent())
     if state.yielded_to is not None:
         draft.order(effects.AskForReturn(state.yielded_to))
+    for member in state.live:
+        draft.order(effects.AskTask(member.task_id))
     for member in state.in_stage(Stage.STOPPING):
         draft.order(effects.StopTask(member.task_id, STOPPED, policy.DRAIN))
 

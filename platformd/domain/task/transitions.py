@@ -133,6 +133,11 @@ def _health_lost(draft: _Draft, event: events.HealthLost) -> None:
     _begin_stop(draft, policy.DRAIN)
 
 
+def _recount(draft: _Draft, event: commands.Recount) -> None:
+    for fact in _account(draft.state):
+        draft.report(fact)
+
+
 # ---- being stopped -----------------------------------------------------------------------------------------
 
 
@@ -306,6 +311,7 @@ TRANSITIONS = compile_rules(
         Rule(commands.Terminate, (P.PENDING,), _terminate_unborn, (P.STOPPING, P.STOPPED)),
         Rule(commands.Terminate, ALIVE, _terminate, (P.STOPPING,)),
         Rule(commands.Terminate, (P.STOPPING, *_FINAL), ignore),
+        Rule(commands.Recount, tuple(P), _recount),
         Rule(events.Launched, (P.PENDING,), _launched, (P.STARTING,)),
         Rule(events.Launched, (P.STOPPING,), _launched_while_stopping),
         Rule(events.Launched, ALIVE, ignore),
@@ -341,22 +347,29 @@ TRANSITIONS = compile_rules(
 
 def pursue(task: Task) -> tuple[TaskEffect, ...]:
     """What an unfinished task needs done again after its actor was made anew: orders that are safe to repeat."""
+    again: tuple[TaskEffect, ...] = ()
     match task.phase, task.stop_stage:
         case TaskPhase.PENDING, _ if task.retry_at is None:
-            return (effects.LaunchTask(),)
-        case TaskPhase.RUNNING, _:
-            return (effects.Report(events.TaskReady(task.id, task.address)),)
+            again = (effects.LaunchTask(),)
         case TaskPhase.STOPPING, StopStage.CLOSING:
-            return (*_stopping_again(task), effects.CloseInGateway(policy.DRAIN))
-        case TaskPhase.STOPPING, StopStage.LAUNCHING | StopStage.SIGNALLED:
-            return _stopping_again(task)
+            again = (effects.CloseInGateway(policy.DRAIN),)
         case TaskPhase.STOPPING, StopStage.KILLED:
-            return (*_stopping_again(task), effects.Kill())
+            again = (effects.Kill(),)
         case TaskPhase.STOPPING, StopStage.SWEEPING:
-            exited = events.TaskExited(task.id, task.exit or Exit(unknown=True), task.asked, task.reason)
-            return (effects.Report(exited), effects.Sweep())
+            again = (effects.Sweep(),)
+    return (*(effects.Report(fact) for fact in _account(task)), *again)
+
+
+def _account(task: Task) -> tuple[events.DeploymentFact, ...]:
+    """What its deployment would know of it now, had it heard everything."""
+    match task.phase:
+        case TaskPhase.RUNNING:
+            return (events.TaskReady(task.id, task.address),)
+        case TaskPhase.STOPPING if task.exit is not None:
+            return (events.TaskExited(task.id, task.exit, task.asked, task.reason),)
+        case TaskPhase.STOPPING:
+            return (events.TaskStopping(task.id, task.reason or TERMINATED, task.asked),)
+        case TaskPhase.STOPPED | TaskPhase.FAILED:
+            exited = events.TaskExited(task.id, task.exit or Exit(), task.asked, task.reason)
+            return (exited, events.TaskEnded(task.id))
     return ()
-
-
-def _stopping_again(task: Task) -> tuple[TaskEffect, ...]:
-    return (effects.Report(events.TaskStopping(task.id, task.reason or TERMINATED, task.asked)),)
