@@ -92,6 +92,8 @@ class DeploymentActor(SnapshotActor[Deployment]):
                 self._start(state, effect)
             case effects.StopTask(task_id, reason, drain, grace):
                 self._tell_task(task_id, commands.Stop(reason, drain, grace))
+            case effects.AskTask(task_id):
+                self._tell_task(task_id, commands.Recount())
             case effects.CloseIdle(since, task_ids):
                 self.world.traffic.close_idle(state.id, task_ids, since)
             case effects.FailHeld():
