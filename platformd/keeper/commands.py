@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import errno
 import os
-import traceback
 
 from . import segments, upgrade, wire
 from .starter import proper_name
@@ -64,8 +63,8 @@ class Commands:
         except (OSError, KeyError, TypeError, ValueError) as error:
             reason = f"{error!r}" if isinstance(error, KeyError) else str(error)
             self.keeper.door.send(peer, {"op": "error", "of": op, "message": reason})
-        except Exception:
-            self.keeper.door.send(peer, {"op": "error", "of": op, "message": traceback.format_exc()})
+        except Exception as error:
+            self.keeper.door.send(peer, {"op": "error", "of": op, "message": repr(error)})
             raise
         finally:
             for fd in fds:
@@ -159,6 +158,7 @@ class Commands:
         while keeper.behind:
             keeper.behind.popleft()()
         keeper.starter.spares.clear()
+        keeper.journals.announce()
         try:
             upgrade.hand_over(keeper, request.message["argv"])
         except OSError as error:

@@ -47,7 +47,7 @@ class Keeper:
         self.exits = Exits(self.epoll, self.timers, self._ended)
         old = state or {}
         self.spawner = Spawner(old.get("oom"), old.get("nofile"))
-        self.starter = Starter(self.spawner, self.journals, self.behind, self.know)
+        self.starter = Starter(self.spawner, self.journals, self.behind, self.know, self.knows)
         self.gateway = Gateway(self.timers, self.starter.gateway, self.tell)
         listener = connection.bind() if state is None else connection.reopen(state["listener"])
         self.door = Door(self.epoll, self.timers, listener, self.serve_lost)
@@ -80,6 +80,9 @@ class Keeper:
         elif not task.saved:
             self.exits.unsaved[task.task] = task
             self.exits.save_again()
+
+    def knows(self, task: Task) -> bool:
+        return self.tasks.get(task.task) is task
 
     def serve_lost(self) -> None:
         """No goodbye: hold everything for a while, another serve may come."""
@@ -120,6 +123,7 @@ class Keeper:
             self.gateway.ended(task)
             self.forget(task)
         else:
+            self.journals.announce()  # whoever hears of the end can read all of its output
             self.tell(task.exited())
         self._leave_if_idle()
 

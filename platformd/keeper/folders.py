@@ -5,10 +5,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import resource
 from collections import deque
 
 SPARES = 16
+RESERVE = 32  # descriptors kept back for records, output and serve itself
 FIFOS = ("out", "err")
 RECORDS = ("launch.json", "exit.json", "launch.json.tmp", "exit.json.tmp")
 _TRASH = "trash-"
@@ -41,6 +44,8 @@ class Spare:
             self.ours.append(open_fifo(path))
             # read-write: the task never gets SIGPIPE, whatever becomes of the keeper
             self.theirs.append(os.open(path, os.O_RDWR | os.O_CLOEXEC))
+        if max(self.theirs) >= resource.getrlimit(resource.RLIMIT_NOFILE)[0] - RESERVE:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
     def give(self, task: str, owner: tuple[int, int]) -> None:
         """Put the folders where `task` has them; files left there by an earlier failure are cleared away."""

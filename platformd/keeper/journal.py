@@ -158,9 +158,12 @@ class Journals:
         self.later(max(0.0, self.announced + NOTICE_SECONDS - time.monotonic()), self.announce)
 
     def announce(self) -> None:
-        self.waiting, self.announced = False, time.monotonic()
-        news, self.news = self.news, {}
-        self.notify(news)
+        """Tell what is new, now."""
+        self.waiting = False
+        if self.news:
+            self.announced = time.monotonic()
+            news, self.news = self.news, {}
+            self.notify(news)
 
     def drop(self, task: str) -> None:
         """Close what is open of `task`."""

@@ -11,7 +11,6 @@ import os
 import select
 import signal
 import time
-import traceback
 
 from . import upgrade, wire
 from .commands import Commands
@@ -75,8 +74,8 @@ class Loop:
     def _fenced(self, call: Callable[..., Any], *arguments: Any) -> Any:
         try:
             return call(*arguments)
-        except Exception:
-            report(traceback.format_exc())
+        except Exception as error:
+            report(f"{error!r} in {_where(error)}")
             return None
 
     def _signalled(self) -> None:
@@ -84,6 +83,16 @@ class Loop:
         self.children = self.children or signal.SIGCHLD in numbers
         if signal.SIGTERM in numbers:
             self.keeper.terminated()
+
+
+def _where(error: BaseException) -> str:
+    """The way to where it was raised; `traceback` would open files, and that may be what cannot be done."""
+    steps, trace = [], error.__traceback__
+    while trace is not None:
+        code = trace.tb_frame.f_code
+        steps.append(f"{code.co_filename.rpartition('/')[2]}:{trace.tb_lineno} {code.co_name}")
+        trace = trace.tb_next
+    return " > ".join(steps)
 
 
 def _catch_signals() -> int:

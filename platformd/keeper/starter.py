@@ -5,6 +5,7 @@ What the answer does not need (closing our copies, the record on disk, the next 
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from .journal import Journals
 
 
+RETRY_SECONDS = 1.0
+
+
 class Starter:
     """Starts tasks and gateways; `know` is told of each, before anything left on `behind` runs."""
 
@@ -34,8 +38,10 @@ class Starter:
         journals: Journals,
         behind: deque[Callable[[], None]],
         know: Callable[[Task], None],
+        is_known: Callable[[Task], bool],
     ) -> None:
-        self.spawner, self.journals, self.behind, self.know = spawner, journals, behind, know
+        self.spawner, self.journals, self.behind = spawner, journals, behind
+        self.know, self.is_known = know, is_known
         self.spares = Spares()
         self.boot_id = linux.boot_id()
 
@@ -114,8 +120,11 @@ class Starter:
         return self.spares.owner
 
     def _record(self, task: Task) -> None:
-        if os.access(f"run/{task.task}", os.F_OK):
-            task.save_launch(self.boot_id)
+        if self.is_known(task):
+            try:
+                task.save_launch(self.boot_id)
+            except OSError:
+                self.journals.later(RETRY_SECONDS, lambda: self._record(task))
 
     def top_up(self) -> None:
         if self.spares.top_up():
@@ -151,6 +160,4 @@ def _argv(value: object) -> list[str]:
 
 
 def _above(fd: int, lowest: int) -> int:
-    import fcntl
-
     return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, lowest + 1)

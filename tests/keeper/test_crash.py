@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import uuid
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,9 @@ import pytest
 from platformd.keeper import linux
 from tests.keeper.rig import Rig, names_in, python
 from tests.support import eventually
+
+# where a process is known by its marker alone, no other may bear the same
+UNIQUE = f"task-{uuid.uuid4()}"
 
 NUMBERED = """
 import os, time
@@ -95,22 +99,22 @@ def test_an_exit_nobody_saw_is_unknown_and_an_exit_on_record_is_not(rig: Rig) ->
 
 
 def test_a_launch_whose_record_was_not_written_is_found_by_its_marker(rig: Rig) -> None:
-    answer = rig.launch("t1", "sleep 50 & exec sleep 100")
+    answer = rig.launch(UNIQUE, "sleep 50 & exec sleep 100")
     rig.kill_keeper()
-    (rig.data_dir / "run" / "t1" / "launch.json").unlink(missing_ok=True)
+    (rig.data_dir / "run" / UNIQUE / "launch.json").unlink(missing_ok=True)
     for name in ("never-started", "spare-99"):
         (rig.data_dir / "run" / name).mkdir()
         (rig.data_dir / "work" / name).mkdir()
     client = rig.restart()
-    found = client.tasks["t1"]
+    found = client.tasks[UNIQUE]
     assert (found["pid"], found["start_time"], found["deployment"]) == (
         answer["pid"],
         answer["start_time"],
         "d1",
     )
-    assert list(client.tasks) == ["t1"]
+    assert list(client.tasks) == [UNIQUE]
     assert "never-started" not in [*names_in(rig.data_dir / "run"), *names_in(rig.data_dir / "work")]
-    again = rig.launch("t1", "exec sleep 100")
+    again = rig.launch(UNIQUE, "exec sleep 100")
     assert again["pid"] == answer["pid"], "never a second process"
 
 
@@ -137,12 +141,12 @@ def test_records_of_an_earlier_boot_are_ended(rig: Rig) -> None:
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"task": "t1"}', b"\0" * 200])
 def test_a_record_torn_by_a_crash_is_no_obstacle(rig: Rig, content: bytes) -> None:
-    answer = rig.launch("t1", "exec sleep 100")
-    path = rig.data_dir / "run" / "t1" / "launch.json"
+    answer = rig.launch(UNIQUE, "exec sleep 100")
+    path = rig.data_dir / "run" / UNIQUE / "launch.json"
     eventually(path.exists)
     rig.kill_keeper()
     path.write_bytes(content)
-    assert rig.restart().tasks["t1"]["pid"] == answer["pid"]
+    assert rig.restart().tasks[UNIQUE]["pid"] == answer["pid"]
 
 
 def test_ids_rise_from_one_keeper_to_the_next(rig: Rig) -> None:

@@ -90,6 +90,7 @@ def test_after_a_hello_serve_knows_all_there_is(rig: Rig) -> None:
         "exit": None,
     }
     assert second.tasks["dead"]["exit"]["code"] == 3
+    assert rig.client.wait("superseded")["pid"] == os.getpid()
     assert rig.client.sock.recv(10) == b"", "the older connection is closed"
     os.kill(alive["pid"], signal.SIGTERM)
     assert second.wait("exited", task="alive")["signal"] == signal.SIGTERM

@@ -190,8 +190,11 @@ def test_without_descriptors_left_a_launch_fails_and_the_keeper_lives(rig: Rig) 
     started = [answer for answer in answers if answer["op"] == "launched"]
     assert len(started) >= 16 and all(answer["start_time"] > 0 for answer in started)
     assert rig.client.ping() < 5
-    for answer in started[:4]:
+    for answer in started[:12]:
         os.kill(answer["pid"], 9)
         assert rig.exited(answer["task"])["signal"] == 9
         rig.client.send({"op": "forget", "task": answer["task"]})
     assert rig.launch("again", "exec sleep 100")["op"] == "launched"
+    for answer in started[12:]:
+        eventually((rig.data_dir / "run" / answer["task"] / "launch.json").exists)
+    assert rig.keeper_log() == ""
