@@ -320,7 +320,7 @@ def test_held_requests_are_refused_when_waking_becomes_forbidden(gateway: Gatewa
     gateway.sleep()
     waiting = hold(gateway, 1)
     gateway.serve.send(op="routes", deployments={DEPLOYMENT: None}, hosts={HOST: None})
-    assert replies(waiting)[0].status == 503
+    assert replies(waiting)[0].status == 503, gateway.serve.heard
     assert gateway.get().status == 404
 
 
