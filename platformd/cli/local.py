@@ -28,6 +28,7 @@ from platformd.client import Client
 READY_SECS = 60.0
 STOP_SECS = 40.0
 _LEAVE_SECS = 10.0
+_PATIENCE_SECS = 2.0
 _TAIL = 2000
 
 
@@ -108,7 +109,7 @@ class LocalServer:
 
     @property
     def client(self) -> Client:
-        return Client(self.api_url)
+        return Client(self.api_url, patience=_PATIENCE_SECS)
 
     @property
     def pid(self) -> int:

@@ -23,9 +23,15 @@ _CHUNK = 1000
 
 
 class Client:
-    """A server's API. ValueError for a `server` that is no URL."""
+    """A server's API. ValueError for a `server` that is no URL.
 
-    def __init__(self, server: str, token: str | None = None, timeout: float = 30.0) -> None:
+    `timeout` bounds each wait for an answer, `patience` for a server to come back while it is followed, in seconds.
+    """
+
+    def __init__(
+        self, server: str, token: str | None = None, timeout: float = 30.0, patience: float = 30.0
+    ) -> None:
+        self._patience = patience
         self._transport = Transport(server, token, timeout)
         self.server = self._transport.server
 
@@ -123,7 +129,7 @@ class Client:
 
     def changes(self, deployment_id: str) -> Iterator[Deployment]:
         """The deployment now and after each change, across restarts of the server; endless."""
-        return streams.changes(self._transport, deployment_id)
+        return streams.changes(self._transport, deployment_id, self._patience)
 
     # ---- logs ----
 
@@ -161,7 +167,13 @@ class Client:
         """
         heard = on_gap or (lambda _text: None)
         return streams.entries(
-            self._transport, deployment_id, task_id=task_id, tail=tail, after=after, on_gap=heard
+            self._transport,
+            deployment_id,
+            task_id=task_id,
+            tail=tail,
+            after=after,
+            patience_secs=self._patience,
+            on_gap=heard,
         )
 
     # ---- how ----

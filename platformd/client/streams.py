@@ -1,7 +1,7 @@
 """Following a server across its restarts: a deployment's changes by long poll, its log by a resumed stream.
 
-Used by `Client`. A server that vanishes is tried again for `PATIENCE_SECS`; what came meanwhile is not missed, as both
-go on after the last revision or entry that was seen. Generators belong to the thread that runs them.
+Used by `Client`. A server that vanishes is tried again for `patience_secs`; what came meanwhile is not missed, as
+both go on after the last revision or entry that was seen. Generators belong to the thread that runs them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from platformd.client.errors import BadAnswer, ClientError, Problem, Unreachable
 from platformd.client.objects import Deployment, LogEntry
 from platformd.client.transport import Transport
 
-PATIENCE_SECS = 30.0
 LONG_POLL_SECS = 30
 _SILENT_SECS = 45.0  # a stream pings each 15 s
 _FIRST_PAUSE_SECS, _LONGEST_PAUSE_SECS = 0.05, 1.0
@@ -26,7 +25,8 @@ _NDJSON = "application/x-ndjson"
 class _Patience:
     """How long to go on trying: `wait` pauses after a failure, and raises it once there was nothing else for long."""
 
-    def __init__(self) -> None:
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
         self._since: float | None = None
         self._pause = _FIRST_PAUSE_SECS
 
@@ -36,15 +36,15 @@ class _Patience:
     def wait(self, failure: ClientError) -> None:
         now = clock.monotonic()
         self._since = self._since or now
-        if now - self._since > PATIENCE_SECS:
+        if now - self._since > self._seconds:
             raise failure
         threading.Event().wait(self._pause)
         self._pause = min(2 * self._pause, _LONGEST_PAUSE_SECS)
 
 
-def changes(transport: Transport, deployment_id: str) -> Iterator[Deployment]:
+def changes(transport: Transport, deployment_id: str, patience_secs: float) -> Iterator[Deployment]:
     """The deployment as it is, and again whenever its revision rose. Endless: stop when you have seen enough."""
-    patience, seen = _Patience(), 0
+    patience, seen = _Patience(patience_secs), 0
     first = True
     while True:
         query = None if first else {"wait": f"{LONG_POLL_SECS}s", "revision": seen}
@@ -74,13 +74,14 @@ def entries(
     task_id: str | None,
     tail: int,
     after: int | None,
+    patience_secs: float,
     on_gap: Callable[[str], None],
 ) -> Iterator[LogEntry]:
     """Log entries as they come, until the deployment is finished: after the id `after`, else from the last `tail` on.
 
     `on_gap` is told when entries between are no longer kept.
     """
-    patience, position, met = _Patience(), after, False
+    patience, position, met = _Patience(patience_secs), after, False
     while True:
         query: dict[str, object] = {"task_id": task_id}
         query |= {"tail": tail} if position is None else {"after": position}

@@ -60,9 +60,11 @@ class Report:
         for row in self.results:
             rows.add_row(row.what, row.measured, row.goal, _verdict(row.met))
         screen.print(rows)
+        about = machine()
+        if about["load"] > about["cpus"]:
+            self.notes.append("Something else kept the machine busy: take the figures as rough.")
         for note in self.notes:
             screen.print(note, style="dim", soft_wrap=True)
-        about = machine()
         line = (
             f"{about['cpus']} CPUs, Linux {about['kernel']}, Python {about['python']}, load {about['load']}"
         )

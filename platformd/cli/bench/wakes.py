@@ -46,7 +46,7 @@ def _compare(
     for percent, goal in ((50, P50_GOAL), (99, P99_GOAL)):
         base, found = percentile(floor, percent), percentile(woken, percent)
         figures |= {f"floor_p{percent}": base, f"wake_p{percent}": found}
-        measured = f"{ms(found)}, floor {ms(base)}: +{ms(found - base)}"
+        measured = f"{ms(found)}, floor {ms(base)}: {(found - base) * 1000:+.2f} ms"
         what = f"wake among {among} sleeping, p{percent}"
         report.add(what, measured, f"floor + {goal * 1000:g} ms", found - base <= goal)
 
