@@ -46,7 +46,10 @@ class Activity:
 
     def left(self, task: Task) -> None:
         """A request on a task that is out of balance ended, or became a stream."""
-        if not task.open and self._drains:
+        if task.open:
+            return
+        task.deployment.left(task)
+        if self._drains:
             self._finish_drains(0.0)
 
     def tick(self, now: float) -> None:

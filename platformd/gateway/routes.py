@@ -79,7 +79,8 @@ class Deployment:
     """One deployment as the gateway sees it. Most are asleep, so it is small until used.
 
     `last_active` is when its last activity ended (boot ns, 0 = never here); `counts` what happened since the last
-    report; `cold` says that the queue began while no task was open.
+    report; `cold` says that the queue began while no task was open; `leaving` are tasks out of balance whose requests
+    have not all ended.
     """
 
     __slots__ = (
@@ -90,6 +91,7 @@ class Deployment:
         "id",
         "inflight",
         "last_active",
+        "leaving",
         "phase",
         "refused_since",
         "tasks",
@@ -102,6 +104,7 @@ class Deployment:
         self.id = id
         self.config = config
         self.tasks: tuple[Task, ...] = ()
+        self.leaving: tuple[Task, ...] = ()
         self.turn = 0
         self.held: OrderedDict[Client, None] | None = None
         self.cold = False
@@ -129,17 +132,24 @@ class Deployment:
         return best
 
     def take_out(self, task_ids: set[str]) -> list[Task]:
-        """Tasks of these ids leave the balance; they are returned."""
+        """Tasks of these ids leave the balance, if they have not left it already; those still busy are returned."""
         gone = [task for task in self.tasks if task.id in task_ids]
         self.tasks = tuple(task for task in self.tasks if task.id not in task_ids)
         for task in gone:
             shut(task)
-        return gone
+        return [task for task in self.leaving if task.id in task_ids]
+
+    def left(self, task: Task) -> None:
+        """A request on a task that is out of balance ended."""
+        if not task.inflight:
+            self.leaving = tuple(other for other in self.leaving if other is not task)
 
 
 def shut(task: Task) -> None:
     """No new request for it; what is pooled is dropped, what is in flight goes on."""
     task.open = False
+    if task.inflight:
+        task.deployment.leaving += (task,)
     idle, task.idle = task.idle, []
     for upstream in idle:
         upstream.close()

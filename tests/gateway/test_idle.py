@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
+
 from platformd import clock
 from tests.gateway.harness import DEPLOYMENT, TASK, App, Gateway, Reply, get, say
 from tests.support import eventually
@@ -89,13 +91,19 @@ def test_after_closed_a_request_is_held_and_wakes(gateway: Gateway, app: Apps) -
     assert operations.index("closed") < operations.index("wake")
 
 
-def test_a_drain_waits_for_requests_and_lets_no_new_one_in(gateway: Gateway, app: Apps) -> None:
+@pytest.mark.parametrize("told_before", [False, True], ids=["at the close", "already"])
+def test_a_drain_waits_for_requests_and_lets_no_new_one_in(
+    gateway: Gateway, app: Apps, told_before: bool
+) -> None:
+    """Whether the task leaves the balance by the close itself or by a list of targets that came before it."""
     old, new = app(gated), app()
     gateway.open(old.address)
     assert gateway.serve
     with ThreadPoolExecutor(1) as pool:
         answer = pool.submit(gateway.get)
         eventually(lambda: old.active)
+        if told_before:
+            gateway.serve.send(op="targets", deployment=DEPLOYMENT, tasks=[])
         close(gateway, "drain", timeout=20)
         eventually(
             lambda: gateway.serve and gateway.serve.send(op="wake_phase", deployment="x", phase="") is None
