@@ -17,6 +17,7 @@ from actors.messages import Key, Lane
 from actors.snapshot import SnapshotActor
 from actors.task import Birth, order_of
 from platformd.domain import commands, effects, events
+from platformd.domain.deployment.recovery import HOST_RESTARTED
 from platformd.domain.deployment.routing import routing
 from platformd.domain.deployment.state import Deployment, Goal, Phase
 from platformd.domain.deployment.transitions import step
@@ -62,18 +63,18 @@ class DeploymentActor(SnapshotActor[Deployment]):
             return
         live = self.world.store.tasks_of(self.key.id, live_only=True)
         found = tuple(_found(task) for task in live)
-        host_restarted = self.world.host_restarted
-        ended = () if host_restarted else self._ended_unseen({task.id for task in live})
+        unseen = self._ended_unseen({task.id for task in live})
+        host_restarted = any(task.reason == HOST_RESTARTED for task in unseen)
+        ended = tuple(
+            events.TaskExited(task.id, task.exit or Exit(unknown=True), task.asked, task.reason)
+            for task in unseen
+        )
         super().receive(events.Recovered(found, host_restarted, ended))
 
-    def _ended_unseen(self, live: set[str]) -> tuple[events.TaskExited, ...]:
-        """What tasks told whose ends are in their rows and not in ours."""
+    def _ended_unseen(self, live: set[str]) -> list[Task]:
+        """Tasks we remember whose ends are in their rows only."""
         missing = [member.task_id for member in self.require().members if member.task_id not in live]
-        rows = [task for task_id in missing if (task := self.world.store.task(task_id)) is not None]
-        return tuple(
-            events.TaskExited(task.id, task.exit or Exit(unknown=True), task.asked, task.reason)
-            for task in rows
-        )
+        return [task for task_id in missing if (task := self.world.store.task(task_id)) is not None]
 
     def step(self, state: Deployment, event: object, moment: Moment) -> Step[Deployment, DeploymentEffect]:
         return step(state, event, moment)

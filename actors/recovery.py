@@ -7,6 +7,7 @@ recovering it: it compares its row with reality in its first turn.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,12 +16,13 @@ import structlog
 from actors.messages import Key
 from actors.world import World
 from platformd import clock
+from platformd.domain.deployment.recovery import HOST_RESTARTED
 from platformd.domain.snapshot import Reason
 from platformd.domain.task import Task, TaskPhase
 
 _log = structlog.get_logger("recovery")
+ENDED_AT_ONCE = 32
 SERVICE_STOPPED = Reason(code="SERVICE_STOPPED", message="the service stopped and took its tasks along")
-HOST_RESTARTED = Reason(code="HOST_RESTARTED", message="the host was restarted")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +33,14 @@ class Recovery:
     known: tuple[str, ...]
 
 
-def recover(world: World, records: Iterable[Mapping[str, Any]]) -> Recovery:
+def recover(world: World, records: Iterable[Mapping[str, Any]], host_restarted: bool) -> Recovery:
     """Rows for tasks that only the keeper knows, then an actor for everything that is not at rest.
 
     `records` are the keeper's `task` packets. Tasks of unknown deployments are left to the driver to end.
     """
     for record in records:
         _remember(world, record)
-    if world.host_restarted:
+    if host_restarted:
         _bury_former_boot(world)
     tasks = world.store.live_tasks()
     owners = {task.deployment_id for task in tasks} | set(world.store.awake_deployments())
@@ -101,6 +103,7 @@ def _bury(world: World, task: Task, reason: Reason) -> None:
     ended = replace(
         task,
         phase=TaskPhase.STOPPED,
+        asked=True,
         stop_stage=None,
         stop_deadline=None,
         retry_at=None,
@@ -116,8 +119,13 @@ def end_all(world: World) -> None:
 
     Blocks, on a thread of its own. The rows say that the tasks ended, so the next start begins them anew.
     """
-    for task in world.store.live_tasks():
-        deployment = world.store.deployment(task.deployment_id)
-        if deployment is not None:
-            world.drivers[deployment.spec.process_type].end(task, deployment.spec.stop)
-        _bury(world, task, SERVICE_STOPPED)
+    with ThreadPoolExecutor(ENDED_AT_ONCE) as pool:
+        for ended in [pool.submit(_end, world, task) for task in world.store.live_tasks()]:
+            ended.result()
+
+
+def _end(world: World, task: Task) -> None:
+    deployment = world.store.deployment(task.deployment_id)
+    if deployment is not None:
+        world.drivers[deployment.spec.process_type].end(task, deployment.spec.stop)
+    _bury(world, task, SERVICE_STOPPED)

@@ -41,7 +41,7 @@ class Traffic(Protocol):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class World:
     """`executable` finds an artifact's file by its id; `write_line` takes (deployment id, task id or None, text) for
-    the deployment's log; `host_restarted` is True when the rows are of an earlier boot."""
+    the deployment's log."""
 
     directory: Directory
     timers: Timers
@@ -50,7 +50,6 @@ class World:
     drivers: Mapping[ProcessType, Driver]
     executable: Callable[[str], Path | None]
     write_line: Callable[[str, str | None, str], None]
-    host_restarted: bool = False
 
 
 def crash_point(name: str) -> None:

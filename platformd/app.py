@@ -115,8 +115,8 @@ class Service:
         async with AsyncExitStack() as stack:
             self._open_store(stack)
             self._start_actors(stack)
+            self._build_world()
             records = await self._meet_keeper(stack)
-            self._build_world(records)
             await self._open_sockets()
             await self._listen_to_gateway(stack)
             self._serve_api()
@@ -158,11 +158,12 @@ class Service:
         stack.callback(self.timers.stop)
 
     async def _meet_keeper(self, stack: AsyncExitStack) -> list[dict[str, Any]]:
-        self.keeper = KeeperLink(self.settings.data_dir, self.loop, self._from_keeper, self._keeper_lost)
+        """The tasks it knows. The driver hears of them first: adoption compares with them."""
         welcome = await self.keeper.connect()
         stack.push_async_callback(self._leave_keeper)
         if welcome.outdated:
             await self._upgrade_keeper()
+        self.native.on_keeper_event({"op": "resynced", "tasks": list(welcome.tasks)})
         self.readiness.set("native_driver", True)
         return list(welcome.tasks)
 
@@ -175,8 +176,9 @@ class Service:
         else:
             _log.info("keeper upgraded", version=version)
 
-    def _build_world(self, records: list[dict[str, Any]]) -> None:
+    def _build_world(self) -> None:
         settings = self.settings
+        self.keeper = KeeperLink(settings.data_dir, self.loop, self._from_keeper, self._keeper_lost)
         self.artifacts = ArtifactFiles(settings.data_dir / "artifacts")
         self.logs = LogStore(settings.data_dir / "logs")
         self.gateway = GatewayLink(settings.data_dir / "run" / "serve.sock", self.loop, self._from_gateway)
@@ -196,7 +198,6 @@ class Service:
             ),
             system_line=self._write_line,
         )
-        self.native.on_keeper_event({"op": "resynced", "tasks": records})
         world = World(
             directory=self.directory,
             timers=self.timers,
@@ -205,7 +206,6 @@ class Service:
             drivers={ProcessType.TISH: self.native},
             executable=self._executable,
             write_line=self._write_line,
-            host_restarted=self.host_restarted,
         )
         self.world = world
         self.directory.register("deployment", lambda key: DeploymentActor(key, world))
@@ -263,7 +263,7 @@ class Service:
         self.api_server.add_sockets([self.api_socket])
 
     def _recover(self, records: list[dict[str, Any]]) -> None:
-        found: Recovery = recover(self.world, records)
+        found: Recovery = recover(self.world, records, self.host_restarted)
         self.native.end_strays(found.known)
         self.readiness.recovered()
         self.readiness.set("store", True)

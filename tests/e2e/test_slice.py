@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tests.e2e.platform import Platform, host_of
+from tests.support import eventually
 
 
 def test_a_native_app_lives_through_all_of_it(platform: Platform, tiny: Path) -> None:
@@ -24,7 +25,7 @@ def test_a_native_app_lives_through_all_of_it(platform: Platform, tiny: Path) ->
     platform.kill()
     platform.start()
     assert platform.get(host, "/pid").text == woken.text
-    [task] = platform.tasks(deployment["id"], "running")
+    [task] = eventually(lambda: platform.tasks(deployment["id"], "running"))
     assert task["pid"] == int(woken.text)
     assert task["restarts"] == 0
 
