@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from tests.e2e.herd import herd, starts
 from tests.e2e.platform import Platform, host_of
+from tests.e2e.processes import alive
 from tests.support import eventually
 
 # Fails from its second start on, or for as long as the file `broken` is there.
@@ -44,7 +43,7 @@ def test_what_never_listens_times_out(server: Platform, tiny: Path, common: Path
     asleep = server.wait(deployment["id"], lambda d: d["phase"] == "asleep")
     assert asleep["status"] == "running"
     assert server.tasks(deployment["id"], "running", "starting", "stopping") == []
-    assert not _processes_of(deployment["id"])
+    assert not alive(deployment["id"])
     assert starts(common / "starts") == 2
 
     (common / "tiny").write_bytes(tiny.read_bytes())
@@ -117,14 +116,3 @@ def test_a_failing_first_start_says_what_the_app_said(server: Platform, tiny: Pa
     assert failed["reason"]["last_lines"] == ["going down with 3"]
     refused = server.get(host_of(failed))
     assert (refused.status, refused.json["code"]) == (503, "NO_DEPLOYMENT")
-
-
-def _processes_of(deployment_id: str) -> list[psutil.Process]:
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if process.environ().get("DEPLOYMENT_ID") == deployment_id:
-                found.append(process)
-        except psutil.Error:
-            continue
-    return found
