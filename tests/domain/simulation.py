@@ -24,7 +24,8 @@ from platformd.domain.spec import (
 )
 from tests.domain.builders import native
 from tests.domain.fakes import ENDED
-from tests.domain.world import DEPLOYMENT, World
+from tests.domain.shell import DEPLOYMENT
+from tests.domain.world import World
 
 EXITS = (
     Exit(code=0),

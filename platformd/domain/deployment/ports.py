@@ -51,6 +51,6 @@ def port_returned(draft: DeploymentDraft, event: events.PortReturned) -> None:
     """The newer version did not take over: start again."""
     if draft.state.yielded_to != event.by:
         return
-    draft.set(yielded_to=None, reason=None)
+    draft.set(yielded_to=None)
     if draft.state.goal is Goal.ASLEEP:
         rise(draft)

@@ -18,12 +18,15 @@ STOPPED = Reason(code="STOPPED", message="its end had begun before the service r
 DOUBLED = Reason(code="DOUBLED", message="another task holds the same slot")
 UNKNOWN = Reason(code="UNKNOWN_TASK", message="the deployment does not know this task any more")
 CANCELLED = Reason(code="CANCELLED", message="the deployment was cancelled")
-HELD_UP = (Phase.WAITING_FOR_BUILD, Phase.QUARANTINED)
 
 
 def settle(draft: DeploymentDraft) -> None:
-    """Start and stop tasks towards the goal, take note of what has been reached, name the phase."""
-    if draft.state.goal is Goal.AWAKE and draft.state.phase in HELD_UP:
+    """Start and stop tasks towards the goal, take note of what has been reached, name the phase.
+
+    Not while it waits for a build or is quarantined: then only what leads out of that counts.
+    """
+    phase = draft.state.phase
+    if phase is Phase.QUARANTINED or (phase is Phase.WAITING_FOR_BUILD and draft.state.goal is Goal.AWAKE):
         return
     _pursue_goal(draft)
     _take_note(draft)

@@ -5,6 +5,7 @@ Pure. Driven by `actors.deployment`; drawn in the documentation from `TRANSITION
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 
@@ -17,7 +18,7 @@ from platformd.domain.deployment.state import Deployment, Goal, Phase, Stage, St
 from platformd.domain.effects import DeploymentEffect, Moment
 from platformd.domain.machine import Rule, Step, compile_rules, ignore
 from platformd.domain.spec import DeploymentSpec, contradictions
-from platformd.errors import Invalid, InvalidState
+from platformd.errors import Invalid, InvalidState, Unavailable
 
 
 def step(deployment: Deployment, event: object, moment: Moment) -> Step[Deployment, DeploymentEffect]:
@@ -65,6 +66,7 @@ def _created(draft: DeploymentDraft, event: events.Created) -> None:
 
 
 def _scale(draft: DeploymentDraft, event: commands.Scale) -> None:
+    draft.refuse_if_finished("scaled")
     state = draft.state
     spec = _scaled(draft, event.replicas)
     wanted_now = state.target if state.goal is Goal.AWAKE else 0
@@ -108,21 +110,14 @@ def _scale_unborn(draft: DeploymentDraft, event: commands.Scale) -> None:
         draft.set(full=event.replicas, target=event.replicas)
 
 
-def _scale_finished(draft: DeploymentDraft, event: commands.Scale) -> None:
-    draft.refuse_if_finished("scaled")
-    _scale(draft, event)
-
-
 def _cancel(draft: DeploymentDraft, event: commands.Cancel) -> None:
-    status = draft.state.status
-    if status is Status.CANCELLED:
+    if draft.state.status is Status.CANCELLED:
         return
-    if status.final:
-        draft.refuse_if_finished("cancelled")
+    draft.refuse_if_finished("cancelled")
     draft.finish(Status.CANCELLED, CANCELLED)
 
 
-def _sleep_command(draft: DeploymentDraft, event: commands.Sleep) -> None:
+def _sleep(draft: DeploymentDraft, event: commands.Sleep) -> None:
     draft.refuse_if_finished("put to sleep")
     if draft.state.status is Status.PENDING:
         raise InvalidState(
@@ -180,58 +175,109 @@ def _superseded(draft: DeploymentDraft, event: events.Superseded) -> None:
         draft.head_for(Goal.ASLEEP)
 
 
+def _refuse_in_quarantine(draft: DeploymentDraft, event: object) -> None:
+    if isinstance(event, commands.Wake) and event.by_traffic:
+        sleep.wake(draft, event)
+        return
+    raise Unavailable(f"deployment {draft.state.id} is quarantined; resume it first", code="QUARANTINED")
+
+
 P = Phase
-_AWAKE = (P.STARTING, P.PULLING, P.READY, P.UPDATING, P.WAKING)
+_COMING = (P.STARTING, P.PULLING)
+_UP = (P.READY, P.UPDATING)
+_AWAKE = (*_COMING, *_UP, P.WAKING)
 _RESTING = (P.ASLEEP, P.BACKING_OFF)
+_WORKING = (*_AWAKE, *_RESTING, P.DRAINING)
 _UNBORN = (P.WAITING_FOR_BUILD,)
 _STUCK = (P.QUARANTINED,)
+_IDLE = (*_UNBORN, *_STUCK, P.DONE)
 _ALL = tuple(Phase)
-_WORKING = (*_AWAKE, *_RESTING, P.DRAINING)
-_AFTER_TASK = (*_AWAKE, *_RESTING, P.DRAINING, P.DONE)
+_RISING = (P.STARTING, P.WAKING)
+_LYING_DOWN = (P.ASLEEP, P.DRAINING)
+_LOSING = (P.STARTING, P.READY, P.BACKING_OFF, P.DRAINING)
+
+
+def _task_rules() -> Iterator[Rule]:
+    """Facts about tasks: nothing to do where there are none."""
+    yield Rule(events.TaskStopping, (*_COMING, *_UP), failure.task_stopping, _LOSING)
+    yield Rule(events.TaskStopping, (P.WAKING,), failure.task_stopping, (P.DRAINING,))
+    yield Rule(events.TaskStopping, (*_RESTING, P.DRAINING), failure.task_stopping)
+    yield Rule(events.TaskExited, (*_COMING, *_UP), failure.task_exited, _LOSING)
+    yield Rule(events.TaskExited, (P.WAKING,), failure.task_exited, (P.DRAINING,))
+    yield Rule(events.TaskExited, (*_RESTING, P.DRAINING), failure.task_exited)
+    yield Rule(events.TaskReady, (*_COMING, P.WAKING), _task_ready, _UP)
+    yield Rule(events.TaskReady, (P.UPDATING,), _task_ready, (P.READY,))
+    yield Rule(events.TaskReady, (P.READY, *_RESTING, P.DRAINING), _task_ready)
+    yield Rule(events.TaskUnready, _UP, _task_unready, (P.STARTING,))
+    yield Rule(events.TaskUnready, (*_COMING, P.WAKING, *_RESTING, P.DRAINING), _task_unready)
+    yield Rule(events.TaskWaiting, (*_COMING, P.WAKING), ports.task_waiting, (P.DRAINING,))
+    yield Rule(events.TaskWaiting, (*_UP, *_RESTING, P.DRAINING), ports.task_waiting)
+    yield Rule(events.TaskEnded, (P.DRAINING,), failure.task_ended, (*_RESTING, P.DONE))
+    yield Rule(events.TaskEnded, (*_AWAKE, *_RESTING), failure.task_ended)
+    for event in _ABOUT_TASKS:
+        yield Rule(event, _IDLE, ignore)
+
+
+_COMMANDS: tuple[type, ...] = (commands.Scale, commands.Cancel, commands.Wake, commands.Sleep)
+_ABOUT_TASKS: tuple[type, ...] = (
+    events.TaskReady,
+    events.TaskUnready,
+    events.TaskStopping,
+    events.TaskWaiting,
+    events.TaskExited,
+    events.TaskEnded,
+)
 
 TRANSITIONS = compile_rules(
     (
-        Rule(events.Created, (P.STARTING, P.PULLING), _created, (P.STARTING, P.ASLEEP)),
-        Rule(events.Created, tuple(p for p in _ALL if p not in (P.STARTING, P.PULLING)), ignore),
-        Rule(commands.Scale, (*_AWAKE, *_RESTING), _scale, (*_AWAKE, P.BACKING_OFF, P.ASLEEP, P.DRAINING)),
-        Rule(commands.Scale, (P.DRAINING, P.DONE), _scale_finished, (P.WAKING, P.DRAINING, P.STARTING)),
+        Rule(events.Created, _COMING, _created, (P.ASLEEP,)),
+        Rule(events.Created, tuple(phase for phase in _ALL if phase not in _COMING), ignore),
+        Rule(commands.Scale, _COMING, _scale, _LOSING),
+        Rule(commands.Scale, _UP, _scale, (*_LOSING, P.UPDATING)),
+        Rule(commands.Scale, (P.WAKING,), _scale, (P.BACKING_OFF, P.DRAINING)),
+        Rule(commands.Scale, (P.ASLEEP, P.DRAINING), _scale, _RISING),
+        Rule(commands.Scale, (P.BACKING_OFF,), _scale, (*_RISING, *_LYING_DOWN)),
         Rule(commands.Scale, _UNBORN, _scale_unborn),
-        Rule(commands.Scale, _STUCK, _scale, (P.DRAINING, P.ASLEEP, P.STARTING)),
-        Rule(commands.Cancel, _ALL, _cancel, (P.DRAINING, P.DONE)),
-        Rule(commands.Wake, (*_RESTING, P.DRAINING), sleep.wake, (P.ASLEEP, P.STARTING, P.WAKING)),
-        Rule(commands.Wake, (P.DONE, *_UNBORN, *_STUCK), sleep.wake),
+        Rule(commands.Scale, (P.DONE,), _scale),
+        Rule(commands.Cancel, (*_AWAKE,), _cancel, (P.DRAINING,)),
+        Rule(commands.Cancel, (P.BACKING_OFF,), _cancel, (P.DRAINING, P.DONE)),
+        Rule(commands.Cancel, (P.ASLEEP, *_UNBORN), _cancel, (P.DONE,)),
+        Rule(commands.Cancel, (P.DRAINING, P.DONE), _cancel),
+        Rule(commands.Wake, (*_RESTING, P.DRAINING), sleep.wake, _RISING),
+        Rule(commands.Wake, (P.DONE, *_UNBORN), sleep.wake),
         Rule(commands.Wake, _AWAKE, ignore),
-        Rule(commands.Sleep, (*_AWAKE, *_RESTING), _sleep_command, (P.DRAINING, P.ASLEEP)),
-        Rule(commands.Sleep, (P.DRAINING, P.DONE, *_UNBORN, *_STUCK), _sleep_command, (P.DRAINING, P.ASLEEP)),
-        Rule(events.TaskReady, _WORKING, _task_ready, _AFTER_TASK),
-        Rule(events.TaskReady, (P.DONE, *_UNBORN, *_STUCK), ignore),
-        Rule(events.TaskUnready, _WORKING, _task_unready, _AFTER_TASK),
-        Rule(events.TaskUnready, (P.DONE, *_UNBORN, *_STUCK), ignore),
-        Rule(events.TaskStopping, _WORKING, failure.task_stopping, _AFTER_TASK),
-        Rule(events.TaskStopping, (P.DONE, *_UNBORN, *_STUCK), ignore),
-        Rule(events.TaskWaiting, _WORKING, ports.task_waiting, _AFTER_TASK),
-        Rule(events.TaskWaiting, (P.DONE, *_UNBORN, *_STUCK), ignore),
-        Rule(events.TaskExited, _WORKING, failure.task_exited, _AFTER_TASK),
-        Rule(events.TaskExited, (P.DONE, *_UNBORN, *_STUCK), ignore),
-        Rule(events.TaskEnded, _WORKING, failure.task_ended, _AFTER_TASK),
-        Rule(events.TaskEnded, (P.DONE, *_UNBORN, *_STUCK), ignore),
-        Rule(events.Recovered, _ALL, recovered, _ALL),
+        Rule(commands.Sleep, _AWAKE, _sleep, (P.DRAINING,)),
+        Rule(commands.Sleep, (P.BACKING_OFF,), _sleep, _LYING_DOWN),
+        Rule(commands.Sleep, (P.ASLEEP, P.DRAINING, P.DONE, *_UNBORN), _sleep),
+        *(Rule(command, _STUCK, _refuse_in_quarantine) for command in _COMMANDS),
+        *_task_rules(),
+        Rule(events.Recovered, _ALL, recovered, (*_UNBORN, *_AWAKE, *_RESTING, P.DRAINING, P.DONE)),
         Rule(events.WentQuiet, _AWAKE, sleep.went_quiet),
-        Rule(events.WentQuiet, (*_RESTING, P.DRAINING, P.DONE, *_UNBORN, *_STUCK), ignore),
-        Rule(events.IdleClosed, _AWAKE, sleep.idle_closed, (P.DRAINING,)),
-        Rule(events.IdleClosed, (*_RESTING, P.DRAINING, P.DONE, *_UNBORN, *_STUCK), ignore),
-        Rule(events.IdleRefused, _AWAKE, sleep.idle_refused),
-        Rule(events.IdleRefused, (*_RESTING, P.DRAINING, P.DONE, *_UNBORN, *_STUCK), ignore),
-        Rule(events.PortWanted, (*_AWAKE, *_RESTING, P.DRAINING), ports.port_wanted, (P.DRAINING, P.ASLEEP)),
-        Rule(events.PortWanted, (P.DONE, *_UNBORN, *_STUCK), ignore),
+        Rule(events.WentQuiet, (*_RESTING, P.DRAINING, *_IDLE), ignore),
+        Rule(events.IdleClosed, _UP, sleep.idle_closed, (P.DRAINING,)),
+        Rule(events.IdleClosed, tuple(phase for phase in _ALL if phase not in _UP), ignore),
+        Rule(events.IdleRefused, _UP, sleep.idle_refused),
+        Rule(events.IdleRefused, tuple(phase for phase in _ALL if phase not in _UP), ignore),
+        Rule(events.PortWanted, _AWAKE, ports.port_wanted, (P.DRAINING,)),
+        Rule(events.PortWanted, (P.BACKING_OFF,), ports.port_wanted, _LYING_DOWN),
+        Rule(events.PortWanted, (P.ASLEEP, P.DRAINING), ports.port_wanted),
+        Rule(events.PortWanted, _IDLE, ignore),
+        Rule(events.PortReturned, (*_RESTING, P.DRAINING), ports.port_returned, _RISING),
+        Rule(events.PortReturned, _AWAKE, ports.port_returned),
+        Rule(events.PortReturned, _IDLE, ignore),
+        Rule(events.BecameCurrent, (*_WORKING, P.DONE), _became_current),
+        Rule(events.BecameCurrent, (*_UNBORN, *_STUCK), ignore),
+        Rule(events.Superseded, (*_COMING, *_UP), _superseded, (P.DRAINING,)),
+        Rule(events.Superseded, (P.BACKING_OFF,), _superseded, (*_LYING_DOWN, P.DONE)),
+        Rule(events.Superseded, (P.ASLEEP, *_UNBORN), _superseded, (P.DONE,)),
+        Rule(events.Superseded, (P.WAKING, P.DRAINING), _superseded),
+        Rule(events.Superseded, (P.DONE, *_STUCK), ignore),
+        Rule(events.TimerElapsed, (*_COMING, *_UP), deadlines.time_elapsed, _LOSING),
+        Rule(events.TimerElapsed, (P.WAKING,), deadlines.time_elapsed, (P.DRAINING,)),
         Rule(
-            events.PortReturned, (*_AWAKE, *_RESTING, P.DRAINING), ports.port_returned, (P.WAKING, P.STARTING)
+            events.TimerElapsed, (P.BACKING_OFF,), deadlines.time_elapsed, (P.STARTING, *_LYING_DOWN, P.DONE)
         ),
-        Rule(events.PortReturned, (P.DONE, *_UNBORN, *_STUCK), ignore),
-        Rule(events.BecameCurrent, _ALL, _became_current),
-        Rule(events.Superseded, (*_WORKING, *_UNBORN, *_STUCK), _superseded, (P.DRAINING, P.ASLEEP, P.DONE)),
-        Rule(events.Superseded, (P.DONE,), ignore),
-        Rule(events.TimerElapsed, (*_WORKING, *_UNBORN), deadlines.time_elapsed, _AFTER_TASK),
+        Rule(events.TimerElapsed, (P.ASLEEP, P.DRAINING, *_UNBORN), deadlines.time_elapsed),
         Rule(events.TimerElapsed, (P.DONE, *_STUCK), ignore),
     )
 )
