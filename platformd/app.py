@@ -14,6 +14,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import uvloop
@@ -109,6 +110,7 @@ class Service:
         self.loop = asyncio.get_running_loop()
         self.hub = Hub(self.loop)
         self.readiness = Readiness()
+        self.executables: dict[str, Path] = {}
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Service]:
@@ -271,9 +273,7 @@ class Service:
 
     async def _start_gateway(self) -> None:
         settings = self.settings
-        proxies = [
-            argument for network in settings.trusted_proxy for argument in ("--trusted-proxy", str(network))
-        ]
+        proxies = [str(network) for network in settings.trusted_proxy]
         argv = [
             sys.executable,
             "-m",
@@ -286,7 +286,7 @@ class Service:
             settings.log_level,
             *(["--trusted-proxy", *proxies] if proxies else []),
         ]
-        await self.keeper.gateway(argv, dict(os.environ), ["gateway"])
+        await self.keeper.gateway(argv, _lasting_environment(), ["gateway"])
 
     # ---- while it runs ----
 
@@ -329,11 +329,15 @@ class Service:
     async def _say(self, deployment_id: str, message: str) -> None:
         self._write_line(deployment_id, None, message)
 
-    def _executable(self, artifact_id: str) -> Any:
-        artifact = self.store.artifact(artifact_id)
-        if artifact is None or artifact.sha256 is None:
-            return None
-        return self.artifacts.path(artifact.sha256)
+    def _executable(self, artifact_id: str) -> Path | None:
+        """The file of a complete artifact; looked up once, since its bytes never change."""
+        known = self.executables.get(artifact_id)
+        if known is None:
+            artifact = self.store.artifact(artifact_id)
+            if artifact is None or artifact.sha256 is None:
+                return None
+            known = self.executables[artifact_id] = self.artifacts.path(artifact.sha256)
+        return known
 
     def _usage(self, task_id: str) -> views.Usage | None:
         used = self.native.usage([task_id]).get(task_id)
@@ -361,3 +365,10 @@ class Service:
 
     async def _leave_keeper(self) -> None:
         await self.keeper.bye()
+
+
+def _lasting_environment() -> dict[str, str]:
+    """For the gateway: only what a Python needs to run. With what differs from one start of serve to the next, such as
+    a service manager's ids, the keeper would replace a gateway that could go on."""
+    names = ("HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PATH", "TZ", "VIRTUAL_ENV")
+    return {name: value for name, value in os.environ.items() if name in names or name.startswith("PYTHON")}

@@ -82,9 +82,10 @@ class Book:
             self._records[task_id] = {**self._records.get(task_id, {}), **record}
 
     def strange_records(self, known: Iterable[str]) -> list[Record]:
-        """Those of tasks that are not `known`."""
+        """Those of tasks that are neither `known` nor have a run here."""
         with self._lock:
-            return [self._records[task_id] for task_id in self._records.keys() - set(known)]
+            strange = self._records.keys() - self._runs.keys() - set(known)
+            return [self._records[task_id] for task_id in strange]
 
     @property
     def synced(self) -> bool:

@@ -95,8 +95,10 @@ class Ends:
     # ---- what nobody knows ---------------------------------------------------------------------------------
 
     def strays(self, known: frozenset[str], work: Path) -> None:
-        """In a worker: end what runs in `work` for tasks that are not `known`; the keeper shall forget them too."""
-        for task_id in killset.strays(known, str(work.resolve())):
+        """In a worker: end what runs in `work` for tasks that are neither `known` nor in the book; the keeper shall
+        forget them too. The book is read after the look: what is started meanwhile was in it before it ran."""
+        strangers = killset.strays(known, str(work.resolve()))
+        for task_id in strangers.keys() - {run.task_id for run in self._book.runs()}:
             self._unknown(unborn(task_id))
         for record in self._book.strange_records(known):
             self.unwanted(record)

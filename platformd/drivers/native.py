@@ -145,7 +145,7 @@ class NativeDriver:
     def end_strays(self, known: Iterable[str]) -> None:
         """End, in a worker, what runs in this data directory for tasks that are not `known`, and what the keeper
         remembers of them. For recovery, once the keeper's list has come."""
-        wanted = frozenset(known) | {run.task_id for run in self._book.runs()}
+        wanted = frozenset(known)
         self._workers.submit(lambda: self._ends.strays(wanted, self._settings.data_dir / "work"))
 
     # ---- what the keeper tells, on the loop thread ---------------------------------------------------------
