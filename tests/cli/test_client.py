@@ -143,7 +143,7 @@ class TestRefusals:
         ],
     )
     def test_what_is_no_platformd(self, body: bytes) -> None:
-        with scripted(body) as (client, _), pytest.raises(BadAnswer, match="is it a platformd|cannot be read"):
+        with scripted(body) as (client, _), pytest.raises(BadAnswer, match=r"is it a platformd|cannot be read"):
             client.version()
 
     def test_silence_is_unreachable(self) -> None:

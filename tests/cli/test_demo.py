@@ -95,6 +95,7 @@ def test_ended_before_it_began(tmp_path: Path) -> None:
     assert nothing_left(folder)
 
 
+@pytest.mark.slow
 def test_a_server_that_dies_ends_the_demo_with_its_log(tmp_path: Path) -> None:
     with running(tmp_path / "said", "demo", *FREE_PORTS, "--idle", "600") as demo:
         folder = folder_of(demo.says("ready"))
