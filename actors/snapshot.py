@@ -120,12 +120,13 @@ class SnapshotActor(BaseActor, Generic[S]):
             crash_point(f"after:{name}")
 
     def _commit_and_act(self, before: S, result: Step[S, Any]) -> Any:
-        if result.state is before:
+        changed = result.state is not before
+        if not changed and self.world.store.is_saved(self.key.id):
             self._act(before, result)
             return before
         answer = Pending()
         self.park()
-        saved = self.commit(result.state, self.notices(before, result.state))
+        saved = self.commit(result.state, self.notices(before, result.state) if changed else ())
         saved.add_done_callback(
             lambda done: self.resume(lambda: self._committed(before, result, done, answer))
         )
