@@ -3,13 +3,15 @@
 
 POST /sha256 answers the digest of its body · GET /slow?MS answers after MS without holding up others · GET /events
 streams server-sent events until it is left · GET /ws echoes WebSocket frames · anything else answers "ok".
-It listens START_MS after its start.
+/redirect answers 302, /flap 503, /health 200 but 503 for MS after a GET /sicken?MS. Listens after START_MS.
 """
 
 import asyncio
 import base64
 import hashlib
 import os
+
+ill_until = 0.0
 
 
 async def head_of(reader):
@@ -22,8 +24,16 @@ async def head_of(reader):
     )
 
 
-def say(writer, body):
-    writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+def say(writer, body, status=b"200 OK"):
+    writer.write(b"HTTP/1.1 %s\r\nContent-Length: %d\r\n\r\n%s" % (status, len(body), body))
+
+
+def health(name):
+    """The status of the paths that play at being well or ill."""
+    if name == "/redirect":
+        return b"302 Found\r\nLocation: /"
+    ill = name == "/flap" or (name == "/health" and asyncio.get_running_loop().time() < ill_until)
+    return b"503 Service Unavailable" if ill else b"200 OK"
 
 
 async def body_of(reader, headers):
@@ -78,6 +88,7 @@ async def websocket(reader, writer, headers):
 
 
 async def client(reader, writer):
+    global ill_until
     try:
         while True:
             _, path, headers = await head_of(reader)
@@ -91,7 +102,9 @@ async def client(reader, writer):
                 continue
             if name == "/slow":
                 await asyncio.sleep(int(rest) / 1000)
-            say(writer, b"ok\n")
+            if name == "/sicken":
+                ill_until = asyncio.get_running_loop().time() + int(rest) / 1000
+            say(writer, b"ok\n", health(name))
     except (EOFError, ConnectionError):
         pass
     finally:
