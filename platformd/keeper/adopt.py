@@ -97,6 +97,6 @@ def _by_marker(names: set[str]) -> dict[str, Task]:
             continue
         own = name.startswith(GATEWAY_PREFIX)
         deployment = OWN_DEPLOYMENT if own else env.get(b"DEPLOYMENT_ID", b"").decode("utf-8", "replace")
-        boot_ns = born * (1_000_000_000 // os.sysconf("SC_CLK_TCK"))
+        boot_ns = linux.instant(born)
         found[name] = Task(name, deployment, None, None, pid, born, boot_ns, child=False)
     return found

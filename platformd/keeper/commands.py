@@ -109,6 +109,7 @@ class Commands:
             return
         answer = {"task": task.task, "pid": task.pid, "start_time": task.start_time, "boot_ns": task.boot_ns}
         request.reply({"op": "launched", **answer})
+        keeper.starter.settle()
         if known and task.exit is not None:
             request.reply(task.exited())
 

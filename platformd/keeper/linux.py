@@ -19,6 +19,7 @@ _SYS_PIDFD_GETFD = 438
 _PIDFD_GET_INFO = 0xC040FF0B  # _IOWR(0xFF, 11, 64 bytes)
 _PIDFD_INFO_EXIT = 1 << 3
 _PIDFD_INFO = struct.Struct("<QQ11Ii")  # mask, cgroup, pid … fsgid, exit status
+_TICK_NS = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 
 _knows: bool | None = None
 
@@ -34,6 +35,16 @@ def now_us() -> int:
 def boot_id() -> str:
     with open("/proc/sys/kernel/random/boot_id") as file:
         return file.read().strip()
+
+
+def ticks(boot_ns: int) -> int:
+    """An instant of the boot clock in the unit of start times."""
+    return boot_ns // _TICK_NS
+
+
+def instant(ticks: int) -> int:
+    """The instant of the boot clock at which a start time began."""
+    return ticks * _TICK_NS
 
 
 def start_time(pid: int) -> int | None:
