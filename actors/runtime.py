@@ -197,10 +197,15 @@ class PoolRuntime:
         now = clock.monotonic()
         self._wake_delayed(now)
         stuck = sum([self._is_stuck(worker, now) for worker in list(self._workers)])
-        while len(self._workers) - stuck < self._size and len(self._workers) < MOST_THREADS:
+        while self._lacks_threads(stuck):
             self._hire(spare=True)
         if self._ready:
             self._wake_one()
+
+    def _lacks_threads(self, stuck: int) -> bool:
+        workers = len(self._workers)
+        # Once stopping, a new thread leaves at once: hiring would never come to an end.
+        return workers - stuck < self._size and workers < MOST_THREADS and not self._stopping.is_set()
 
     def _wake_delayed(self, now: float) -> None:
         due = [entry for entry in list(self._delayed) if entry[0] <= now]
