@@ -217,8 +217,14 @@ class Platform:
         return self.wait(deployment_id, lambda d: d["phase"] == "asleep")
 
     def tasks(self, deployment_id: str, *states: str) -> list[Any]:
-        found: list[Any] = self.api("GET", f"/deployments/{deployment_id}/tasks?page_size=100").json["data"]
-        return [task for task in found if not states or task["state"] in states]
+        """The newest hundred tasks of a deployment, or the newest hundred in each of `states`."""
+        if not states:
+            found: list[Any] = self.api("GET", f"/deployments/{deployment_id}/tasks?page_size=100").json[
+                "data"
+            ]
+            return found
+        queries = [f"/tasks?deployment_id={deployment_id}&state={state}&page_size=100" for state in states]
+        return [task for query in queries for task in self.api("GET", query).json["data"]]
 
 
 def host_of(deployment: Mapping[str, Any]) -> str:
