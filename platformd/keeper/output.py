@@ -128,6 +128,7 @@ class Outputs:
     def __init__(self, later: Callable[[float, Callable[[], None]], None]) -> None:
         self.epoll = select.epoll()
         self.readers: dict[int, Reader] = {}
+        self.paused: set[int] = set()
         self.later = later
 
     def add(self, reader: Reader) -> None:
@@ -145,17 +146,24 @@ class Outputs:
                 self.close(reader)
             elif got > 0 and (pause := reader.overdrawn(got)) > 0:
                 self.epoll.unregister(fd)
+                self.paused.add(fd)
                 self.later(pause, lambda reader=reader: self._resume(reader))  # type: ignore[misc]
 
     def _resume(self, reader: Reader) -> None:
-        if reader.fd >= 0:
+        if reader.fd in self.paused:
+            self.paused.discard(reader.fd)
             self.epoll.register(reader.fd, select.EPOLLIN)
 
     def close(self, reader: Reader) -> None:
-        if reader.fd >= 0:
-            del self.readers[reader.fd]
-            os.close(reader.fd)
-            reader.fd = -1
+        if reader.fd < 0:
+            return
+        # closing is not enough: a child being loaded still has a copy for an instant, and epoll goes by that
+        if reader.fd not in self.paused:
+            self.epoll.unregister(reader.fd)
+        self.paused.discard(reader.fd)
+        del self.readers[reader.fd]
+        os.close(reader.fd)
+        reader.fd = -1
 
 
 def last_lines(out: Reader, err: Reader) -> list[str]:
