@@ -7,9 +7,11 @@ handlers up in, that tests check for completeness and that the documentation dra
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields
 from datetime import datetime
 from enum import StrEnum
+from functools import cache
+from operator import attrgetter
 from typing import Any, Generic, TypeVar
 
 from platformd.domain.effects import Moment
@@ -37,7 +39,7 @@ class Draft(Generic[S, E]):
         self.effects: list[E] = []
 
     def set(self, **changes: Any) -> None:
-        self.state = replace(self.state, **changes)  # type: ignore[type-var]
+        self.state = _with(self.state, changes)
 
     def order(self, effect: E) -> None:
         self.effects.append(effect)
@@ -48,6 +50,24 @@ class Draft(Generic[S, E]):
 
     def passed(self, deadline: datetime | None) -> bool:
         return deadline is not None and self.at >= deadline
+
+
+@cache
+def _slots(kind: type) -> tuple[Callable[[Any], tuple[Any, ...]], tuple[Callable[[Any, Any], None], ...]]:
+    names = [field.name for field in fields(kind)]
+    return attrgetter(*names), tuple(getattr(kind, name).__set__ for name in names)
+
+
+def _with(state: S, changes: Mapping[str, Any]) -> S:
+    """As `dataclasses.replace`, in half the time: a wake takes some twenty of them."""
+    kind: Any = type(state)
+    get, setters = _slots(kind)
+    copy: S = object.__new__(kind)
+    for put, value in zip(setters, get(state), strict=True):
+        put(copy, value)
+    for name, value in changes.items():
+        object.__setattr__(copy, name, value)
+    return copy
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,18 +97,23 @@ def compile_rules(rules: Iterable[Rule]) -> Table:
     return table
 
 
-def diagram(table: Table, phases: Sequence[StrEnum]) -> str:
-    """The table as a Mermaid state diagram: one arrow for each pair of phases, labelled with its events."""
-    arrows: dict[tuple[StrEnum, StrEnum], list[str]] = {}
+def diagram(
+    table: Table, phases: Sequence[StrEnum], ends: Sequence[StrEnum], without: Sequence[type] = ()
+) -> str:
+    """The table as a Mermaid state diagram: one arrow for each pair of phases, labelled with its events.
+
+    It begins in the first of `phases`; phases that are not named and events in `without` are left out.
+    """
+    order = {phase: index for index, phase in enumerate(phases)}
+    arrows: dict[tuple[StrEnum, StrEnum], set[str]] = {}
     for (phase, event), rule in table.items():
         for target in rule.leads_to:
-            if target is not phase:
-                arrows.setdefault((phase, target), []).append(event.__name__)
-    order = {phase: index for index, phase in enumerate(phases)}
-    lines = ["stateDiagram-v2"]
-    for (phase, target), events in sorted(arrows.items(), key=lambda arrow: [order[end] for end in arrow[0]]):
-        lines.append(f"    {phase} --> {target}: {', '.join(sorted(set(events)))}")
-    return "\n".join(lines)
+            if target is not phase and {phase, target} <= order.keys() and event not in without:
+                arrows.setdefault((phase, target), set()).add(event.__name__)
+    lines = ["stateDiagram-v2", f"    [*] --> {phases[0]}"]
+    for (phase, target), names in sorted(arrows.items(), key=lambda arrow: [order[end] for end in arrow[0]]):
+        lines.append(f"    {phase} --> {target}: {', '.join(sorted(names))}")
+    return "\n".join([*lines, *(f"    {phase} --> [*]" for phase in ends)])
 
 
 def ignore(draft: Draft[Any, Any], event: object) -> None:

@@ -243,7 +243,8 @@ TRANSITIONS = compile_rules(
         Rule(commands.Cancel, (P.BACKING_OFF,), _cancel, (P.DRAINING, P.DONE)),
         Rule(commands.Cancel, (P.ASLEEP, *_UNBORN), _cancel, (P.DONE,)),
         Rule(commands.Cancel, (P.DRAINING, P.DONE), _cancel),
-        Rule(commands.Wake, (*_RESTING, P.DRAINING), sleep.wake, _RISING),
+        Rule(commands.Wake, (P.ASLEEP, P.DRAINING), sleep.wake, _RISING),
+        Rule(commands.Wake, (P.BACKING_OFF,), sleep.wake, (*_RISING, *_LYING_DOWN)),
         Rule(commands.Wake, (P.DONE, *_UNBORN), sleep.wake),
         Rule(commands.Wake, _AWAKE, ignore),
         Rule(commands.Sleep, _AWAKE, _sleep, (P.DRAINING,)),
@@ -272,7 +273,8 @@ TRANSITIONS = compile_rules(
         Rule(events.Superseded, (P.ASLEEP, *_UNBORN), _superseded, (P.DONE,)),
         Rule(events.Superseded, (P.WAKING, P.DRAINING), _superseded),
         Rule(events.Superseded, (P.DONE, *_STUCK), ignore),
-        Rule(events.TimerElapsed, (*_COMING, *_UP), deadlines.time_elapsed, _LOSING),
+        Rule(events.TimerElapsed, _COMING, deadlines.time_elapsed, (P.BACKING_OFF, P.DRAINING)),
+        Rule(events.TimerElapsed, _UP, deadlines.time_elapsed, (P.READY,)),
         Rule(events.TimerElapsed, (P.WAKING,), deadlines.time_elapsed, (P.DRAINING,)),
         Rule(
             events.TimerElapsed, (P.BACKING_OFF,), deadlines.time_elapsed, (P.STARTING, *_LYING_DOWN, P.DONE)

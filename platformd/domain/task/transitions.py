@@ -338,7 +338,7 @@ TRANSITIONS = compile_rules(
         Rule(events.Swept, _BEFORE_STOP, ignore),
         Rule(events.Swept, _FINAL, _swept_again),
         Rule(events.TimerElapsed, (P.PENDING,), _time_while_pending),
-        Rule(events.TimerElapsed, ALIVE, _time_while_alive, (*ALIVE, P.STOPPING)),
+        Rule(events.TimerElapsed, ALIVE, _time_while_alive, (P.STOPPING,)),
         Rule(events.TimerElapsed, (P.STOPPING,), _time_while_stopping),
         Rule(events.TimerElapsed, _FINAL, ignore),
     )
