@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.e2e.conftest import common, data_dir, platform, tiny
+from tests.e2e.conftest import common, data_dir, platform, server, tiny
 
-__all__ = ["common", "data_dir", "platform", "tiny"]
+__all__ = ["common", "data_dir", "platform", "server", "tiny"]

@@ -18,6 +18,7 @@ from tests.recovery.load import call
 from tests.support import eventually
 
 DEATH_SECS = 20.0
+PORT = 18471  # outside the range of ports that tasks are given
 
 
 class Scene:
@@ -103,7 +104,8 @@ class Scene:
 class Story:
     points: tuple[type, ...]
     before: Callable[[Scene], None]
-    last: Callable[[Scene], None]
+    last: Callable[[Scene], None] | None
+    """None: it dies while it starts."""
     after: Callable[[Scene], None]
 
 
@@ -149,17 +151,10 @@ def _held_were_told(scene: Scene) -> None:
     verify.assert_none_started_twice(scene.marks)
 
 
-def _nothing_left(scene: Scene, status: str = "cancelled") -> None:
-    scene.reaches(status=status, phase="done")
+def _nothing_left(scene: Scene) -> None:
+    scene.reaches(status="cancelled", phase="done")
     scene.has(processes=0, starts=1)
     assert scene.platform.get(host_of(scene.platform.deployment(scene.id))).status == 503
-
-
-def _failed(scene: Scene) -> None:
-    scene.newest()
-    scene.reaches(status="failed", phase="done")
-    assert not verify.living(scene.platform)
-    verify.assert_none_started_twice(scene.marks)
 
 
 def _newer_took_over(scene: Scene) -> None:
@@ -170,13 +165,33 @@ def _newer_took_over(scene: Scene) -> None:
     scene.has(processes=1, starts=2)
 
 
-def _one_has_the_port(scene: Scene) -> None:
-    verify.assert_none_started_twice(scene.marks)
-    eventually(lambda: len(verify.living(scene.platform)) == 1)
-    [app] = {
-        d["app_id"] for d in scene.platform.api("GET", f"/deployments?app_id={scene.app_id}").json["data"]
-    }
-    assert app == scene.app_id
+def _yielded_to_one_that_never_listens(scene: Scene) -> None:
+    scene.deploy(networking={"port": PORT})
+    older = scene.id
+    scene.create(env={"NEVER": "1"}, networking={"port": PORT})
+    scene.newest()
+    eventually(lambda: scene.platform.tasks(scene.id, "starting"))
+    scene.id = older
+    scene.reaches(phase="asleep")
+
+
+def _comes_back_for_the_request(scene: Scene) -> None:
+    older, newer = scene.id, scene.newest()
+    scene.platform.api("POST", f"/deployments/{newer}/cancel")
+    scene.id = older
+    answer = scene.answer()
+    assert answer is not None and answer.status == 200, answer
+    scene.reaches(phase="ready", current=True)
+    scene.has(processes=1, starts=3)
+
+
+def _has_its_port_back(scene: Scene) -> None:
+    older, newer = scene.id, scene.newest()
+    scene.reaches(status="failed", phase="done")
+    scene.id = older
+    scene.reaches(phase="ready", current=True)
+    scene.has(processes=1, starts=3)
+    assert newer != older
 
 
 def _idle(scene: Scene) -> None:
@@ -232,23 +247,37 @@ STORIES = {
         last=lambda scene: scene.order("POST", "/cancel"),
         after=_nothing_left,
     ),
-    "fail": Story(
-        (effects.ReturnPort,),
-        before=lambda scene: None,
-        last=lambda scene: scene.create(env={"EXIT_CODE": "3"}, restart={"policy": "never"}),
-        after=_failed,
-    ),
     "supersede": Story(
         (effects.ClaimCurrent,),
         before=Scene.deploy,
         last=lambda scene: scene.create(),
         after=_newer_took_over,
     ),
+    "restart": Story(
+        (effects.AskTask,),
+        before=Scene.deploy,
+        last=None,
+        after=_one_runs,
+    ),
     "port": Story(
         (effects.AskForPort,),
-        before=lambda scene: scene.deploy(networking={"port": 18471}),
-        last=lambda scene: scene.create(networking={"port": 18471}),
-        after=_one_has_the_port,
+        before=lambda scene: scene.deploy(networking={"port": PORT}),
+        last=lambda scene: scene.create(networking={"port": PORT}),
+        after=_newer_took_over,
+    ),
+    "port back": Story(
+        (effects.ReturnPort,),
+        before=lambda scene: scene.deploy(networking={"port": PORT}),
+        last=lambda scene: scene.create(
+            env={"EXIT_CODE": "3"}, networking={"port": PORT}, restart={"policy": "never"}
+        ),
+        after=_has_its_port_back,
+    ),
+    "port wanted": Story(
+        (effects.AskForReturn,),
+        before=_yielded_to_one_that_never_listens,
+        last=Scene.request,
+        after=_comes_back_for_the_request,
     ),
 }
 CASES = [
@@ -259,27 +288,13 @@ CASES = [
 ]
 
 
-@pytest.fixture(scope="module")
-def mortal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
-    root = tmp_path_factory.mktemp("mortal")
-    for folder in (root, *root.parents[:2]):
-        folder.chmod(0o755)
-    platform = Platform(root / "data")
-    try:
-        yield platform
-    finally:
-        platform.destroy()
-
-
 @pytest.fixture
-def scene(mortal: Platform, tiny: Path, common: Path) -> Iterator[Scene]:
-    if mortal.process is None:
-        mortal.start()
-    scene = Scene(mortal, tiny, common / "marks")
+def scene(server: Platform, tiny: Path, common: Path) -> Iterator[Scene]:
+    scene = Scene(server, tiny, common / "marks")
     yield scene
-    if mortal.process is None or mortal.process.poll() is not None:
-        mortal.kill()
-        mortal.start()
+    if server.process is None or server.process.poll() is not None:
+        server.kill()
+        server.start()
     scene.close()
 
 
@@ -293,8 +308,10 @@ def test_dead_at(scene: Scene, name: str, point: str) -> None:
     story, platform = STORIES[name], scene.platform
     story.before(scene)
     platform.kill()
-    platform.start(PLATFORMD_CRASH_AT=point)
-    story.last(scene)
+    platform.launch(PLATFORMD_CRASH_AT=point)
+    if story.last is not None:
+        platform.await_ready()
+        story.last(scene)
     assert platform.process is not None
     assert platform.process.wait(DEATH_SECS) == -signal.SIGKILL
     platform.kill()
