@@ -1,16 +1,19 @@
 """Bringing apps, artifacts and deployments into being: row first, then their actor and the gateway hear of it.
 
 Called by handlers on the loop's thread; each answer is durable. What exists already is changed by its actor instead.
+What is stored is announced by the commit itself, so a caller that leaves meanwhile leaves nothing half done.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from typing import TypeVar
 
 from actors.directory import Directory
-from actors.messages import Key, Lane
+from actors.messages import Key, Lane, ShuttingDown
 from actors.world import Traffic
 from platformd import clock
 from platformd.domain.deployment.routing import routing
@@ -51,9 +54,7 @@ class Creations:
             domain=self._domain,
             at=clock.now(),
         )
-        app = await self._commit(operation)
-        self._traffic.publish_hosts(app.id)
-        return app
+        return await self._commit(operation, then=lambda app: self._traffic.publish_hosts(app.id))
 
     async def create_artifact(self, *, name: str, content_type: str) -> Artifact:
         return await self._commit(CreateArtifact(name=name, content_type=content_type, at=clock.now()))
@@ -70,15 +71,31 @@ class Creations:
             at=clock.now(),
             steady=clock.steady(),
         )
-        created = self._store.commit(operation, lambda deployment: (_created(deployment),))
-        deployment = await asyncio.wrap_future(created)
-        self._traffic.route(deployment.id, None, routing(deployment))
-        self._traffic.publish_hosts(app_id)
-        self._directory.tell(Key("deployment", deployment.id), Created(), Lane.FACT)
-        return deployment
+        return await self._commit(operation, _created, then=self._introduce)
 
-    async def _commit(self, operation: Operation[T]) -> T:
-        return await asyncio.wrap_future(self._store.commit(operation))
+    def _introduce(self, deployment: Deployment) -> None:
+        """To the gateway first: it drops addresses of deployments it does not know."""
+        self._traffic.route(deployment.id, None, routing(deployment))
+        self._traffic.publish_hosts(deployment.identity.app_id)
+        with contextlib.suppress(ShuttingDown):  # the next start begins it
+            self._directory.tell(Key("deployment", deployment.id), Created(), Lane.FACT)
+
+    async def _commit(
+        self,
+        operation: Operation[T],
+        notice: Callable[[T], Notice] | None = None,
+        then: Callable[[T], None] | None = None,
+    ) -> T:
+        """The result once it is durable and `then` has been called with it, on the writer's thread."""
+        stored = self._store.commit(operation, None if notice is None else lambda made: (notice(made),))
+        if then is not None:
+            stored.add_done_callback(lambda done: _if_stored(done, then))
+        return await asyncio.wrap_future(stored)
+
+
+def _if_stored(done: Future[T], then: Callable[[T], None]) -> None:
+    if done.exception() is None:
+        then(done.result())
 
 
 def _created(deployment: Deployment) -> Notice:

@@ -37,6 +37,10 @@ class Republish:
     """Tell the gateway all there is to know: it has just been given the rows, which may lag behind."""
 
 
+class MeetTasks:
+    """There may be tasks that its row knows nothing of: a crash can take back the row of a wake."""
+
+
 class DeploymentActor(SnapshotActor[Deployment]):
     COMMANDS = (commands.Scale, commands.Cancel, commands.Sleep)
     # After `became` the gateway would have given the held the refusal that is meant for those who come later.
@@ -45,6 +49,8 @@ class DeploymentActor(SnapshotActor[Deployment]):
     def receive(self, message: Any) -> Any:
         if isinstance(message, Republish):
             return self.world.traffic.route(self.key.id, None, routing(self.require()))
+        if isinstance(message, MeetTasks):
+            return self._meet_tasks() if self.require().phase is Phase.ASLEEP else None
         if isinstance(message, commands.Wake) and not message.by_traffic:
             super().receive(message)
             return self.state
@@ -57,10 +63,13 @@ class DeploymentActor(SnapshotActor[Deployment]):
         return deployment
 
     def on_activate(self) -> None:
-        """Reality first: members are the tasks that are known."""
+        """Reality first. What was at rest has no tasks, unless recovery says that it must look."""
         self.begin(self.load())
-        if self.require().phase is Phase.DONE:
-            return
+        if self.require().phase not in (Phase.DONE, Phase.ASLEEP):
+            self._meet_tasks()
+
+    def _meet_tasks(self) -> None:
+        """Members are the tasks that are known."""
         live = self.world.store.tasks_of(self.key.id, live_only=True)
         found = tuple(_found(task) for task in live)
         unseen = self._ended_unseen({task.id for task in live})

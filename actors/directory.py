@@ -143,7 +143,11 @@ class Directory:
     def count(self, kind: str | None = None) -> int:
         if kind is None:
             return len(self._mailboxes)
-        return sum(1 for key in list(self._mailboxes) if key.kind == kind)
+        return len(self.keys(kind))
+
+    def keys(self, kind: str) -> list[Key]:
+        """The live actors of a kind, without a look at any."""
+        return [key for key in list(self._mailboxes) if key.kind == kind]
 
     def find(self, key: Key) -> ActorInfo | None:
         """What is known of the live actor of `key`."""

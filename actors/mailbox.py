@@ -138,6 +138,11 @@ class Mailbox:
             case Offer.QUARANTINED:
                 raise quarantined(self.key)
 
+    def waiting_fact(self) -> object | None:
+        """The fact that is going to be taken next, if there is one."""
+        with self._lock:
+            return self._facts[0].message if self._facts else None
+
     def wake(self) -> None:
         """Give a resting mailbox a turn even though nothing new was put in."""
         with self._lock:

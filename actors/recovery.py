@@ -13,6 +13,7 @@ from typing import Any
 
 import structlog
 
+from actors.deployment import MeetTasks
 from actors.messages import Key
 from actors.world import World
 from platformd import clock
@@ -45,7 +46,7 @@ def recover(world: World, records: Iterable[Mapping[str, Any]], host_restarted: 
     tasks = world.store.live_tasks()
     owners = {task.deployment_id for task in tasks} | set(world.store.awake_deployments())
     for deployment_id in owners:
-        world.directory.activate(Key("deployment", deployment_id))
+        world.directory.tell(Key("deployment", deployment_id), MeetTasks())
     for task in tasks:
         world.directory.activate(Key("task", task.id))
     return Recovery(deployments=len(owners), known=tuple(task.id for task in tasks))

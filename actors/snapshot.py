@@ -83,9 +83,12 @@ class SnapshotActor(BaseActor, Generic[S]):
         result = self.step(state, event, self.moment())
         if isinstance(event, self.COMMANDS):
             return self._commit_and_act(state, result)
-        self._act(state, result)
-        if result.state is not state:
-            self.save_behind(result.state, self.notices(state, result.state))
+        try:
+            self._act(state, result)
+        finally:
+            # Also when acting on it failed: whoever replaces this actor goes on from what has happened.
+            if result.state is not state:
+                self.save_behind(result.state, self.notices(state, result.state))
         return None
 
     def require(self) -> S:

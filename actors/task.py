@@ -48,11 +48,13 @@ class TaskActor(SnapshotActor[Task]):
             return
         self._order = birth.order
         self.begin(birth.task)
-        super().receive(commands.Launch())
         self.save_behind(birth.task, ())
+        super().receive(commands.Launch())
 
     def on_activate(self) -> None:
         """A row means this actor is made anew: take over what lives. A new task has none until its Birth."""
+        if isinstance(self.actor_inbox.waiting_fact(), Birth):
+            return
         task = self.world.store.task(self.key.id)
         if task is None:
             return

@@ -6,7 +6,10 @@ loop's thread and become facts for the actors. Knows no policy: it translates.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import math
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
@@ -16,11 +19,12 @@ import structlog
 
 from actors.deployment import Republish
 from actors.directory import Directory
-from actors.messages import Key, Lane
+from actors.messages import Key, Lane, ShuttingDown
 from platformd import clock
 from platformd.domain import commands, events
-from platformd.domain.deployment.routing import Refusal, Routing, routing
+from platformd.domain.deployment.routing import Refusal, Routing, Target, routing
 from platformd.domain.effects import FailHeld
+from platformd.domain.task import TaskPhase
 from platformd.gateway import protocol
 from platformd.store import Store
 
@@ -36,15 +40,23 @@ class Load(msgspec.Struct):
 
 
 class GatewayTraffic:
-    """`send` takes one message for the gateway, from any thread; it is dropped while there is no gateway."""
+    """`send` takes one message for the gateway, from any thread; it is dropped while there is no gateway. Made on the
+    thread of `loop`."""
 
     def __init__(
-        self, directory: Directory, store: Store, send: Callable[[Any], None], errors_full: bool
+        self,
+        directory: Directory,
+        store: Store,
+        send: Callable[[Any], None],
+        errors_full: bool,
+        loop: asyncio.AbstractEventLoop,
     ) -> None:
         self._directory = directory
         self._store = store
         self._send = send
         self._errors_full = errors_full
+        self._loop = loop
+        self._thread = threading.get_ident()
         self._epoch = 0
         self.loads: dict[str, Load] = {}
         self.pid: int | None = None
@@ -57,7 +69,7 @@ class GatewayTraffic:
         if before is None or _config(before) != config:
             self._send(protocol.Routes(deployments={deployment_id: config}))
         if before is None or before.targets != after.targets:
-            self._send(_targets(deployment_id, after))
+            self._send(_targets(deployment_id, after.targets))
         if before is not None and before.phase is not after.phase and not after.targets:
             self._send(protocol.WakePhase(deployment_id, after.phase.value))
 
@@ -85,13 +97,21 @@ class GatewayTraffic:
         self._send(protocol.Close(deployment_id, [task_id], mode="drain", timeout=drain.total_seconds()))
 
     def publish_hosts(self, app_id: str | None = None) -> None:
-        """The addresses of one app, or of all, as the table of addresses has them now."""
-        self._send(protocol.Routes(hosts=self._hosts(app_id)))
+        """The addresses of one app, or of all, as they are when this is sent: always read by the loop's thread, so
+        that nothing older overtakes something newer on its way there."""
+        if threading.get_ident() == self._thread:
+            self._send(protocol.Routes(hosts=self._hosts(app_id)))
+        else:
+            self._loop.call_soon_threadsafe(self.publish_hosts, app_id)
 
     # ---- from the gateway ----
 
     def on_report(self, report: Mapping[str, Any]) -> None:
         """One message of the gateway, on the loop's thread."""
+        with contextlib.suppress(ShuttingDown):  # nobody is left to hear of it
+            self._take(report)
+
+    def _take(self, report: Mapping[str, Any]) -> None:
         match report["op"]:
             case "wake":
                 self._tell(report["deployment"], commands.Wake(by_traffic=True))
@@ -108,6 +128,8 @@ class GatewayTraffic:
 
     def _welcome(self, hello: Mapping[str, Any]) -> None:
         """A gateway came, new or after a break: it gets the whole table, and says what it knows of idleness."""
+        if hello["pid"] != self.pid:
+            self._end_requests()
         self.pid = hello["pid"]
         self._epoch += 1
         self._send(protocol.Reset(self._epoch))
@@ -115,19 +137,29 @@ class GatewayTraffic:
         self.publish_hosts()
         self._publish_deployments()
         self._send(protocol.Synced())
-        for actor in self._directory.page("deployment", limit=self._directory.count() + 1):
-            self._directory.tell(actor.key, Republish(), Lane.FACT)
+        for key in self._directory.keys("deployment"):
+            self._directory.tell(key, Republish(), Lane.FACT)
         for deployment_id, since in hello.get("activity", {}).items():
             if since is not None:
                 self._went_quiet(deployment_id, since)
 
+    def _end_requests(self) -> None:
+        """This gateway is another one: what the last one had in flight was cut with it, and is quiet since."""
+        for deployment_id, load in self.loads.items():
+            if load.inflight or load.held:
+                load.inflight = load.held = 0
+                self._tell(deployment_id, events.WentQuiet(clock.steady()))
+
     def _publish_deployments(self) -> None:
-        """All of them: configurations in one message, then who has tasks that may receive requests."""
+        """All of them: configurations in one message, then who has tasks that may receive requests. A task that is
+        not running by its own row, because it ended with the last boot or is just being stopped, may not."""
+        running = {task.id for task in self._store.live_tasks() if task.phase is TaskPhase.RUNNING}
         routings = {state.id: routing(state) for state in self._store.deployments()}
         self._send(protocol.Routes(deployments={key: _config(value) for key, value in routings.items()}))
         for deployment_id, now in routings.items():
-            if now.targets:
-                self._send(_targets(deployment_id, now))
+            open_ones = tuple(target for target in now.targets if target.task_id in running)
+            if open_ones:
+                self._send(_targets(deployment_id, open_ones))
 
     def _closed(self, report: Mapping[str, Any]) -> None:
         if report["mode"] == "idle":
@@ -166,10 +198,10 @@ def _nobody(names: Iterable[str], current_version: int | None) -> protocol.HostR
     return protocol.HostRefusal(status=404 if current_version is None else 503, names=tuple(names))
 
 
-def _targets(deployment_id: str, routing: Routing) -> protocol.Targets:
+def _targets(deployment_id: str, targets: Iterable[Target]) -> protocol.Targets:
     specs = (
         protocol.TargetSpec(task=target.task_id, address=(target.host, target.port), slow_start=True)
-        for target in routing.targets
+        for target in targets
     )
     return protocol.Targets(deployment_id, tuple(specs))
 

@@ -21,10 +21,11 @@ import uvloop
 
 from actors.bridge import Bridge
 from actors.creations import Creations
+from actors.dead_letters import DeadLetters
 from actors.deployment import DeploymentActor
 from actors.directory import Directory
 from actors.messages import Key
-from actors.quarantine import Quarantine
+from actors.quarantine import quarantine
 from actors.recovery import Recovery, end_all, recover
 from actors.runtime import PoolRuntime
 from actors.supervisor import Supervisor
@@ -148,9 +149,12 @@ class Service:
         self.store.commit(AdoptDomain(domain=self.settings.domain)).result()
 
     def _start_actors(self, stack: AsyncExitStack) -> None:
-        self.quarantine = Quarantine(self.store)
         self.runtime = PoolRuntime()
-        supervisor = Supervisor(on_quarantine=self.quarantine)
+        self.dead_letters = DeadLetters()
+        supervisor = Supervisor(
+            dead_letter=self.dead_letters,
+            on_quarantine=lambda key, failure: quarantine(self.world, key, failure),
+        )
         self.directory = Directory(self.runtime, supervisor)
         self.timers = Timers(self.directory.tell)
         self.runtime.start()
@@ -187,7 +191,7 @@ class Service:
         full = settings.gateway_errors == "full" or (
             settings.gateway_errors is None and settings.gateway_on_loopback
         )
-        self.traffic = GatewayTraffic(self.directory, self.store, self.gateway.send, full)
+        self.traffic = GatewayTraffic(self.directory, self.store, self.gateway.send, full, self.loop)
         self.native = NativeDriver(
             send=self.keeper.send,
             loop=self.loop,
