@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import psutil
 
@@ -45,20 +46,26 @@ def measure(apps: int, sleeping: int) -> Report:
     return report
 
 
+@dataclass(frozen=True, slots=True)
 class Started:
-    """A server just after its start: seconds until it was ready, bytes that serve and gateway have resident."""
+    """A server just after its start: seconds until it was ready, bytes that its two processes have resident."""
 
-    def __init__(self, ready: float, memory: int) -> None:
-        self.ready = ready
-        self.memory = memory
+    ready: float
+    serve: int
+    gateway: int
+
+    @property
+    def memory(self) -> int:
+        return self.serve + self.gateway
 
 
 def _started(server: LocalServer) -> Started:
     ready = server.start()
     pause(_SETTLE_SECS)
-    members = [psutil.Process(server.pid)]
-    members += [process for process in server.family() if "platformd.gateway" in process.cmdline()]
-    return Started(ready, sum(process.memory_info().rss for process in members))
+    gateway = next((each for each in server.family() if "platformd.gateway" in each.cmdline()), None)
+    if gateway is None:
+        raise CannotMeasure("the gateway's process is not to be found")
+    return Started(ready, psutil.Process(server.pid).memory_info().rss, gateway.memory_info().rss)
 
 
 def _cost_asleep(report: Report, base: Started, full: Started, count: int) -> None:
@@ -69,11 +76,13 @@ def _cost_asleep(report: Report, base: Started, full: Started, count: int) -> No
         "memory": full.memory,
         "memory_with_one": base.memory,
         "bytes_each": each,
+        "gateway_bytes_each": (full.gateway - base.gateway) / count,
     }
     what = f"ready with {count:,} sleeping"
     measured = f"{full.ready:.2f} s, with one {base.ready:.2f} s"
     report.add(what, measured, f"{READY_GOAL:g} s", full.ready <= READY_GOAL)
-    beyond = f"{each:,.0f} bytes beyond {base.memory / 1e6:.0f} MB"
+    gateways = (full.gateway - base.gateway) / count
+    beyond = f"{each:,.0f} bytes beyond {base.memory / 1e6:.0f} MB, {gateways:,.0f} of them the gateway's"
     report.add("memory of each", beyond, f"{BYTES_GOAL:,} bytes", each <= BYTES_GOAL)
 
 
