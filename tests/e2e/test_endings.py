@@ -36,7 +36,7 @@ def test_an_app_may_put_itself_to_sleep(server: Platform, tiny: Path) -> None:
     [task] = server.tasks(deployment["id"])
     assert (task["state"], task["exit_code"]) == ("stopped", 0)
     assert server.get(host).status == 200
-    assert len(server.tasks(deployment["id"])) == 2
+    assert eventually(lambda: len(server.tasks(deployment["id"])) == 2)
 
 
 def test_without_cold_start_it_has_succeeded(server: Platform, tiny: Path) -> None:

@@ -57,6 +57,20 @@ def test_a_crash_after_it_was_ready_is_one_failure(server: Platform, tiny: Path)
     assert running["restarts"] == 1
 
 
+def test_a_short_good_time_forgives_nothing(server: Platform, tiny: Path) -> None:
+    """Ready each time and gone again soon: the pauses double all the same."""
+    deployment = server.deploy(tiny, cold_start_enabled=False)
+    host = host_of(deployment)
+    for failures in range(1, 4):
+        eventually(lambda: server.get(host).status == 200)
+        server.get(host, "/exit?1")
+        eventually(lambda n=failures: len(server.tasks(deployment["id"], "failed")) == n)
+    eventually(lambda: server.tasks(deployment["id"], "running"))
+    for number, gap in enumerate(gaps(server, deployment)):
+        plain = 0.2 * 2**number
+        assert plain * 0.8 - 0.01 <= gap <= plain * 1.2 + 1.0
+
+
 @pytest.mark.parametrize("cold_start", [True, False])
 def test_a_spent_budget_of_one_that_was_ready(server: Platform, tiny: Path, cold_start: bool) -> None:
     """With cold start it sleeps and the next request tries; without it backs off."""

@@ -54,8 +54,8 @@ def test_up_and_down(server: Platform, tiny: Path) -> None:
     settled(server, deployment, 1)
     assert eventually(lambda: running(server, deployment) == {0: first}), "the newest go first"
     assert pids(server, deployment) == {first}
-    reasons = [task["reason"]["code"] for task in server.tasks(deployment["id"], "stopped")]
-    assert reasons == ["SCALED_DOWN"] * 2
+    gone = eventually(lambda: len(found := server.tasks(deployment["id"], "stopped")) == 2 and found)
+    assert [task["reason"]["code"] for task in gone] == ["SCALED_DOWN"] * 2
 
 
 def test_to_zero_and_back_by_a_request(server: Platform, tiny: Path) -> None:
