@@ -1,6 +1,6 @@
 """Messages that no actor handled, kept for people: the newest so many, in memory, without the secrets they carried.
 
-Called by the supervisor on any thread; read by handlers. What is kept is text and plain values, never the message itself.
+Called by the supervisor on any thread; read by handlers. Kept are text and plain values, never the message itself.
 """
 
 from __future__ import annotations

@@ -8,29 +8,27 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import Future
-from functools import partial
 from typing import Any
 
-import structlog
-
-from actors.messages import Key, Lane
+from actors.address import TIMER as ADDRESS_TIMER
+from actors.address import Address, AddressAnswer
+from actors.messages import Key, Lane, TimerFired
 from actors.snapshot import SnapshotActor
 from actors.task import Birth, order_of
+from actors.world import World
 from platformd.domain import commands, effects, events
 from platformd.domain.deployment.recovery import HOST_RESTARTED
-from platformd.domain.deployment.routing import routing
+from platformd.domain.deployment.routing import Routing, routing
 from platformd.domain.deployment.state import Deployment, Goal, Phase
 from platformd.domain.deployment.transitions import step
 from platformd.domain.effects import DeploymentEffect, Moment
 from platformd.domain.machine import Step
 from platformd.domain.notice import Notice
-from platformd.domain.operations import Claim, ClaimCurrent, ReleaseCurrent, SaveDeployment
+from platformd.domain.operations import SaveDeployment
 from platformd.domain.snapshot import Exit
 from platformd.domain.task import Task, TaskPhase
 from platformd.domain.task.transitions import new_task
 from platformd.errors import NotFound
-
-_log = structlog.get_logger("deployment")
 
 
 class Republish:
@@ -46,15 +44,29 @@ class DeploymentActor(SnapshotActor[Deployment]):
     # After `became` the gateway would have given the held the refusal that is meant for those who come later.
     PARTING = (effects.FailHeld,)
 
+    def __init__(self, key: Key, world: World) -> None:
+        super().__init__(key, world)
+        self._address = Address(key, world)
+        self._told: Routing | None = None
+
     def receive(self, message: Any) -> Any:
-        if isinstance(message, Republish):
-            return self.world.traffic.route(self.key.id, None, routing(self.require()))
-        if isinstance(message, MeetTasks):
-            return self._meet_tasks() if self.require().phase is Phase.ASLEEP else None
-        if isinstance(message, commands.Wake) and not message.by_traffic:
-            super().receive(message)
-            return self.state
-        return super().receive(message)
+        match message:
+            case Republish():
+                self._told = None
+                self.became()
+            case MeetTasks():
+                if self.require().phase is Phase.ASLEEP:
+                    self._meet_tasks()
+            case AddressAnswer():
+                self._address.answered(self.require(), message)
+            case TimerFired() if message.name == ADDRESS_TIMER:
+                self._address.pursue(self.require())
+            case commands.Wake(by_traffic=False):
+                super().receive(message)
+                return self.state
+            case _:
+                return super().receive(message)
+        return None
 
     def load(self) -> Deployment:
         deployment = self.world.store.deployment(self.key.id)
@@ -63,10 +75,17 @@ class DeploymentActor(SnapshotActor[Deployment]):
         return deployment
 
     def on_activate(self) -> None:
-        """Reality first. What was at rest has no tasks, unless recovery says that it must look."""
-        self.begin(self.load())
-        if self.require().phase not in (Phase.DONE, Phase.ASLEEP):
+        """Reality first, and only then the gateway: what the row remembers may be long gone. What was at rest has no
+        tasks, unless recovery says that it must look."""
+        state = self.load()
+        self.begin(state)
+        if state.phase is Phase.ASLEEP:
+            self._told = routing(state)  # when it fell asleep
+        elif state.phase is not Phase.DONE:
             self._meet_tasks()
+        self.became()
+        if not (state.phase is Phase.ASLEEP and state.current):
+            self._address.pursue(self.require())
 
     def _meet_tasks(self) -> None:
         """Members are the tasks that are known."""
@@ -88,13 +107,12 @@ class DeploymentActor(SnapshotActor[Deployment]):
     def step(self, state: Deployment, event: object, moment: Moment) -> Step[Deployment, DeploymentEffect]:
         return step(state, event, moment)
 
-    def became(self, before: Deployment | None, after: Deployment) -> None:
-        if before is None and after.phase is Phase.ASLEEP:
-            return  # the gateway was told when it fell asleep
-        told = None if before is None else routing(before)
-        now = routing(after)
-        if told != now:
-            self.world.traffic.route(after.id, told, now)
+    def became(self) -> None:
+        """The gateway hears what it was not told yet."""
+        now = routing(self.require())
+        if self._told != now:
+            self.world.traffic.route(self.key.id, self._told, now)
+            self._told = now
 
     def carry_out(self, state: Deployment, effect: DeploymentEffect) -> None:
         match effect:
@@ -109,9 +127,9 @@ class DeploymentActor(SnapshotActor[Deployment]):
             case effects.FailHeld():
                 self.world.traffic.fail_held(state.id, effect)
             case effects.ClaimCurrent():
-                self._claim(state)
+                self._address.claim(state)
             case effects.ReleaseCurrent():
-                self._release(state)
+                self._address.release(state)
             case effects.AskForPort(port):
                 self._tell_current(state, events.PortWanted(state.id, port))
             case effects.ReturnPort():
@@ -135,41 +153,6 @@ class DeploymentActor(SnapshotActor[Deployment]):
         current = self.world.store.current(state.identity.app_id, state.identity.environment).deployment_id
         if current is not None and current != state.id:
             self._tell(current, fact)
-
-    def _claim(self, state: Deployment) -> None:
-        identity = state.identity
-        claim = ClaimCurrent(
-            deployment_id=state.id,
-            app_id=identity.app_id,
-            environment=identity.environment,
-            version=identity.version,
-        )
-        self.world.store.commit(claim).add_done_callback(partial(self._claimed, state))
-
-    def _release(self, state: Deployment) -> None:
-        identity = state.identity
-        release = ReleaseCurrent(
-            deployment_id=state.id, app_id=identity.app_id, environment=identity.environment
-        )
-        released = self.world.store.commit(release)
-        released.add_done_callback(lambda _: self.world.traffic.publish_hosts(identity.app_id))
-
-    def _claimed(self, state: Deployment, done: Future[Claim]) -> None:
-        """On the writer's thread, after the commit: winner and losers are told."""
-        if done.exception() is not None:
-            _log.warning(
-                "the address could not be claimed", deployment_id=state.id, error=str(done.exception())
-            )
-            return
-        claim = done.result()
-        self.world.traffic.publish_hosts(state.identity.app_id)
-        if not claim.won:
-            self._tell(state.id, events.Superseded(claim.current, claim.current_version))
-            return
-        self._tell(state.id, events.BecameCurrent())
-        losers = {*claim.older_pending, *([claim.previous] if claim.previous else [])} - {state.id}
-        for loser in losers:
-            self._tell(loser, events.Superseded(state.id, state.identity.version))
 
     def _tell(self, deployment_id: str, fact: object) -> None:
         self.world.directory.tell(Key("deployment", deployment_id), fact, Lane.FACT)

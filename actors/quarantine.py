@@ -1,8 +1,8 @@
 """What follows from an actor that failed too often: its row says so, and nobody waits for it any longer.
 
-Called by the supervisor on a pool thread, after the mailbox stopped taking messages. A deployment keeps the tasks it has
-and refuses what they cannot take, until it is resumed. A task is expendable: it is ended, and its deployment judges that
-like any other end.
+Called by the supervisor on a pool thread, after the mailbox stopped taking messages. A deployment keeps the tasks it
+has and refuses what they cannot take, until it is resumed. A task is expendable: it is ended, and its deployment judges
+that like any other end.
 """
 
 from __future__ import annotations

@@ -70,8 +70,8 @@ class SnapshotActor(BaseActor, Generic[S]):
     @abstractmethod
     def notices(self, before: S, after: S) -> Sequence[Notice]: ...
 
-    def became(self, before: S | None, after: S) -> None:
-        """The state is `after` from now on, before the effects of that step; `before` is None after loading."""
+    def became(self) -> None:
+        """`state` is another from now on; called before the effects of that step, not after loading."""
 
     # What is the same for both
 
@@ -101,7 +101,6 @@ class SnapshotActor(BaseActor, Generic[S]):
     def begin(self, state: S) -> None:
         """Live on from `state`."""
         self.state = state
-        self.became(None, state)
         self._set_timer(state)
 
     def moment(self) -> Moment:
@@ -111,7 +110,7 @@ class SnapshotActor(BaseActor, Generic[S]):
         self.state = result.state
         self._carry_out_all(effect for effect in result.effects if isinstance(effect, self.PARTING))
         if result.state is not before:
-            self.became(before, result.state)
+            self.became()
         self._carry_out_all(effect for effect in result.effects if not isinstance(effect, self.PARTING))
         self._set_timer(result.state)
 

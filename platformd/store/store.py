@@ -132,8 +132,11 @@ class Store:
         return [task for task in tasks.values() if not task.phase.final]
 
     def deployments(self) -> Iterator[Deployment]:
-        """Every deployment that can be read, for the gateway's full table."""
-        return self.reader.all(Deployment)
+        """Every deployment that can be read, as `deployment` sees it, for the gateway's full table."""
+        unsaved = {state.id: state for state in self._writer.all_unsaved(Deployment)}
+        for state in self.reader.all(Deployment):
+            newest = unsaved.get(state.id, state)
+            yield newest if isinstance(newest, Deployment) else state
 
     def routes(self, app_id: str | None = None) -> Iterator[Route]:
         """Where every hostname leads, or every one of an app."""
