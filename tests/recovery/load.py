@@ -78,6 +78,8 @@ class Load:
         self.api_url, self.gateway_url = api_url, gateway_url
         self.ledger = Ledger()
         self.random = random.Random(seed)
+        self.gateway_dies = False
+        """True: requests in flight through the gateway may be cut; new ones still wait their turn."""
         self.stopping = threading.Event()
         self.broken: list[str] = []
         self._threads: list[threading.Thread] = []
@@ -129,8 +131,11 @@ class Load:
         return answer.json
 
     def serve(self, host: str, path: str) -> Answer:
-        """A request through the gateway, which may never fail."""
-        answer = call(self.gateway_url, "GET", path, host=host)
+        """A request through the gateway, which may never fail; repeated if the gateway died meanwhile."""
+        while True:
+            answer = call(self.gateway_url, "GET", path, host=host)
+            if answer is not None or not self.gateway_dies:
+                break
         if answer is None or answer.status != 200:
             raise Broken(f"gateway, {host}{path}: {'cut' if answer is None else answer.text}")
         with self._lock:
