@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 
 import structlog
@@ -18,8 +19,13 @@ from actors.messages import Key
 from actors.world import World
 from platformd import clock
 from platformd.domain.deployment.recovery import HOST_RESTARTED
+from platformd.domain.deployment.state import Deployment
+from platformd.domain.effects import Moment, StartTask
+from platformd.domain.events import Launched
 from platformd.domain.snapshot import Reason
 from platformd.domain.task import Task, TaskPhase
+from platformd.domain.task.transitions import new_task, step
+from platformd.ids import new_id
 
 _log = structlog.get_logger("recovery")
 ENDED_AT_ONCE = 32
@@ -62,26 +68,22 @@ def _remember(world: World, record: Mapping[str, Any]) -> None:
     if task is not None and task.phase is not TaskPhase.PENDING:
         return
     started_at = clock.steady_from_boot_ns(record["boot_ns"])
-    known = task or Task(
-        id=record["task"],
-        deployment_id=deployment.id,
-        app_id=deployment.identity.app_id,
-        slot=record["slot"] or 0,
+    known = task or _unremembered(deployment, record, started_at)
+    launched = Launched(handle=handle_of(record), at=started_at, pid=record["pid"], address=_address(record))
+    moment = Moment(clock.steady(), 0.0, new_id)
+    world.store.save_behind(step(known, deployment.spec, launched, moment).state)
+
+
+def _unremembered(deployment: Deployment, record: Mapping[str, Any], at: datetime) -> Task:
+    """A crash took back the row: the task as it was when it was ordered."""
+    slot = record["slot"] or 0
+    order = StartTask(
+        task_id=record["task"],
+        slot=slot,
         generation=record["generation"] or deployment.generation,
-        created_at=started_at,
-        updated_at=started_at,
+        restarts=deployment.restarts.get(slot, 0),
     )
-    found = replace(
-        known,
-        phase=TaskPhase.STARTING,
-        pid=record["pid"],
-        handle=handle_of(record),
-        address=_address(record),
-        started_at=started_at,
-        retry_at=None,
-        revision=known.revision + 1,
-    )
-    world.store.save_behind(found)
+    return new_task(order, deployment.id, deployment.identity.app_id, at)
 
 
 def handle_of(record: Mapping[str, Any]) -> dict[str, object]:
