@@ -1,9 +1,12 @@
-"""Who runs the turns: a pool of two threads, or, in tests, the caller.
+"""Who runs the turns: a pool of two threads, a thread that lends itself, or, in tests, the caller.
 
 `schedule` is called by mailboxes on any thread, exactly once each time one becomes ready. Hand-overs between
 threads cost more than turns do, so a mailbox made ready from within a turn is left to the thread already
 awake; one made ready from outside wakes a sleeping thread. A look every 0.1 s reports long turns, replaces
 threads stuck in them, and wakes a thread should work lie about behind one.
+
+The way of a wake crosses no thread: the loop lends itself (`lent`) for what it has just heard. A turn neither
+blocks nor takes long; should one do so all the same, nothing is lent for a while and the pool takes over.
 """
 
 from __future__ import annotations
@@ -12,7 +15,8 @@ import sys
 import threading
 import traceback
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Protocol
 
 import structlog
@@ -24,6 +28,9 @@ MOST_THREADS = 8
 LONG_TURN = 1.0
 LOOK_EVERY = 0.1
 SPARE_IDLE = 5.0
+LENT_TURNS = 8
+SLOW_LOAN = 0.02
+NO_LOANS_FOR = 10.0
 _log = structlog.get_logger("actors")
 
 
@@ -80,6 +87,8 @@ class PoolRuntime:
         self._workers: list[_Worker] = []
         self._delayed: list[tuple[float, Mailbox]] = []
         self._here = _Here()
+        self._lender = _Worker(spare=False)
+        self._no_loans_until = 0.0
         self._stopping = threading.Event()
         self._watch = threading.Thread(target=self._look_again, name="actors-watch", daemon=True)
         self.long_turns = 0
@@ -108,6 +117,38 @@ class PoolRuntime:
         if self._here.worker is None:
             self._wake_one()
 
+    @contextmanager
+    def lent(self) -> Iterator[None]:
+        """Within, the calling thread leaves the pool asleep, and gives the turns it caused itself at the end.
+
+        For short bursts of messages. Where the pool is at work already, or a loan took long lately, the pool does it.
+        """
+        if self._here.worker is not None or self._ready or len(self._idle) < len(self._workers):
+            yield
+            return
+        began = clock.monotonic()
+        if began < self._no_loans_until:
+            yield
+            return
+        self._here.worker = self._lender
+        try:
+            yield
+            self._give_lent_turns()
+        finally:
+            self._here.worker = None
+            if self._ready:
+                self._wake_one()
+            if clock.monotonic() - began > SLOW_LOAN:
+                self._no_loans_until = clock.monotonic() + NO_LOANS_FOR
+
+    def _give_lent_turns(self) -> None:
+        for _ in range(LENT_TURNS):
+            try:
+                mailbox = self._ready.popleft()
+            except IndexError:
+                return
+            self._give_turn(self._lender, mailbox)
+
     def later(self, mailbox: Mailbox, delay: float) -> None:
         self._delayed.append((clock.monotonic() + delay, mailbox))
 
@@ -115,7 +156,8 @@ class PoolRuntime:
         return self._here.worker is not None
 
     def quiet(self) -> bool:
-        return not self._ready and all(worker.mailbox is None for worker in list(self._workers))
+        workers = [self._lender, *list(self._workers)]
+        return not self._ready and all(worker.mailbox is None for worker in workers)
 
     @property
     def threads(self) -> int:
@@ -144,14 +186,17 @@ class PoolRuntime:
                 if not self._rest(worker):
                     break
                 continue
-            worker.mailbox = mailbox
-            worker.turns += 1
-            try:
-                self._run(mailbox)
-            except BaseException:
-                _log.exception("a turn escaped its fence", actor=str(mailbox.key))
-            worker.mailbox = None
+            self._give_turn(worker, mailbox)
         self._workers.remove(worker)
+
+    def _give_turn(self, worker: _Worker, mailbox: Mailbox) -> None:
+        worker.mailbox = mailbox
+        worker.turns += 1
+        try:
+            self._run(mailbox)
+        except BaseException:
+            _log.exception("a turn escaped its fence", actor=str(mailbox.key))
+        worker.mailbox = None
 
     def _rest(self, worker: _Worker) -> bool:
         """Sleep until there is work. False when this is a spare that nobody needed for a while."""

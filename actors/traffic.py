@@ -23,6 +23,7 @@ from actors.messages import Key, Lane, ShuttingDown
 from platformd import clock
 from platformd.domain import commands, events
 from platformd.domain.deployment.routing import Refusal, Routing, Target, routing
+from platformd.domain.deployment.state import Phase
 from platformd.domain.effects import FailHeld
 from platformd.domain.task import TaskPhase
 from platformd.gateway import protocol
@@ -70,7 +71,8 @@ class GatewayTraffic:
             self._send(protocol.Routes(deployments={deployment_id: config}))
         if before is None or before.targets != after.targets:
             self._send(_targets(deployment_id, after.targets))
-        if before is not None and before.phase is not after.phase and not after.targets:
+        told = after.phase is Phase.WAKING or bool(after.targets)  # what the gateway takes for granted
+        if before is not None and before.phase is not after.phase and not told:
             self._send(protocol.WakePhase(deployment_id, after.phase.value))
 
     def fail_held(self, deployment_id: str, failure: FailHeld) -> None:

@@ -12,6 +12,7 @@ import gc
 import os
 import signal
 import sys
+import threading
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -38,6 +39,7 @@ from handlers.routes import make_app, make_server
 from platformd import __version__, clock, datadir, listeners, observability, views
 from platformd.artifacts import ArtifactFiles
 from platformd.config import Settings
+from platformd.domain.events import TaskFact
 from platformd.domain.naming import Addresses
 from platformd.domain.operations import AdoptDomain
 from platformd.domain.spec import ProcessType
@@ -109,6 +111,7 @@ class Service:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.loop = asyncio.get_running_loop()
+        self.loop_thread = threading.get_ident()
         self.hub = Hub(self.loop)
         self.readiness = Readiness()
         self.executables: dict[str, Path] = {}
@@ -195,7 +198,7 @@ class Service:
         self.native = NativeDriver(
             send=self.keeper.send,
             loop=self.loop,
-            sink=lambda task_id, fact: self.directory.tell(Key("task", task_id), fact),
+            sink=self._hear_of_task,
             settings=NativeSettings(
                 data_dir=settings.data_dir,
                 task_ports=settings.task_ports,
@@ -307,6 +310,14 @@ class Service:
             await asyncio.sleep(RECONCILE_SECS)
             self.native.reconcile()
 
+    def _hear_of_task(self, task_id: str, fact: TaskFact) -> None:
+        """From the driver, on the loop's thread or one of its workers."""
+        if threading.get_ident() != self.loop_thread:
+            self.directory.tell(Key("task", task_id), fact)
+            return
+        with self.runtime.lent():
+            self.directory.tell(Key("task", task_id), fact)
+
     def _from_keeper(self, event: dict[str, Any]) -> None:
         if event["op"] == "lines":
             self.hub.lines(event["deployments"])
@@ -319,7 +330,8 @@ class Service:
         self.readiness.set("native_driver", False, "the keeper is being replaced")
 
     def _from_gateway(self, report: Mapping[str, Any]) -> None:
-        self.traffic.on_report(report)
+        with self.runtime.lent():
+            self.traffic.on_report(report)
         if report["op"] == "hello":
             self.readiness.set("gateway", True)
         elif report["op"] == "lost":
