@@ -62,7 +62,7 @@ class FakeTask:
     due: list[tuple[int, TaskFact]] = field(default_factory=list)
     signals: list[str] = field(default_factory=list)
     launched: bool = False
-    exited: bool = False
+    exit: Exit | None = None
 
     @property
     def address(self) -> tuple[str, int]:
@@ -70,7 +70,7 @@ class FakeTask:
 
     @property
     def alive(self) -> bool:
-        return self.launched and not self.exited
+        return self.launched and self.exit is None
 
 
 class FakeDriver:
@@ -117,6 +117,7 @@ class FakeDriver:
     def launch(self, order: LaunchOrder) -> None:
         self.calls.append(("launch", order.task_id))
         if order.task_id in self.tasks:
+            self._tell_again(self.tasks[order.task_id])
             return
         script = self.scripts.get(order.task_id) or self.scripts.get(order.deployment_id) or self.script
         if script.fails is not None:
@@ -132,13 +133,15 @@ class FakeDriver:
         self._deliver(order.task_id)
 
     def adopt(self, task: Task, order: LaunchOrder) -> None:
-        """Alive if this driver knows it to be, as a keeper would; else gone without an exit code."""
+        """Known to this driver, as to a keeper, or else gone without an exit code."""
         self.calls.append(("adopt", task.id))
         known = self.tasks.get(task.id)
         if known is None:
-            ended = FakeTask(order, self.script, next(self._numbers), launched=True, exited=True)
-            self.tasks[task.id] = ended
-            self._sink(task.id, Exited(Exit(unknown=True)))
+            unknown = Exit(unknown=True)
+            known = FakeTask(order, self.script, next(self._numbers), launched=True, exit=unknown)
+            self.tasks[task.id] = known
+        if known.exit is not None:
+            self._sink(task.id, Exited(known.exit))
         elif task.ready_at is None and known.alive:
             self._plan(task.id, known.script.ready_after, Probed(known.address))
             self._deliver(task.id)
@@ -154,7 +157,7 @@ class FakeDriver:
     def kill(self, task: Task) -> None:
         self.calls.append(("kill", task.id))
         known = self.tasks.get(task.id)
-        if known is None or known.exited:
+        if known is None or known.exit is not None:
             self._sweep(task.id)
             return
         known.due = [(at, fact) for at, fact in known.due if not isinstance(fact, Exited | Probed)]
@@ -182,7 +185,7 @@ class FakeDriver:
         self.calls.append(("end", task.id))
         known = self.tasks.get(task.id)
         if known is not None:
-            known.exited = True
+            known.exit = Exit(unknown=True)
             known.due.clear()
 
     # ---- scripts -------------------------------------------------------------------------------------------
@@ -195,6 +198,13 @@ class FakeDriver:
         known.due = [(at, fact) for at, fact in known.due if not isinstance(fact, Swept)]
         self._plan(task_id, known.script.swept_after, Swept())
         self._deliver(task_id)
+
+    def _tell_again(self, task: FakeTask) -> None:
+        """Whoever asks a second time may have missed what was told before."""
+        if task.launched:
+            self._sink(task.order.task_id, self._launched(task))
+        if task.exit is not None:
+            self._sink(task.order.task_id, Exited(task.exit))
 
     def _launched(self, task: FakeTask) -> Launched:
         handle = {"v": 1, "fake": task.number}
@@ -221,8 +231,8 @@ class FakeDriver:
             self._plan(task_id, script.ready_after, Probed(task.address))
             self._plan(task_id, script.exits_after, Exited(script.exit))
         elif isinstance(fact, Exited):
-            if task.exited:
+            if task.exit is not None:
                 return
-            task.exited = True
+            task.exit = fact.exit
             task.due = [(at, later) for at, later in task.due if isinstance(later, Swept)]
         self._sink(task_id, fact)
