@@ -125,6 +125,7 @@ class NativeDriver:
 
     def forget(self, task: Task) -> None:
         run = self._book.forget(task.id)
+        self._starts.gate.leave(task.id)
         self._stop_probing(task.id)
         self._meter.forget(task.id)
         self._ends.forget(task.id, run)
@@ -176,6 +177,8 @@ class NativeDriver:
             return
         run.family = Family(task_id, record["pid"], record["start_time"])
         run.started_ns = record["boot_ns"]
+        if not run.order.spec.serves:
+            self._starts.gate.leave(task_id)
         self._sink(task_id, self._launched_fact(run))
         self._watch(run)
         self._limits.launched(run)
@@ -194,6 +197,7 @@ class NativeDriver:
         if run.exit is not None or run.forgotten:
             return
         self._prober.stop(run.task_id)
+        self._starts.gate.leave(run.task_id)
         run.exit = exit
         if self._limits.oom_killed(run):
             run.exit = replace(exit, oom_killed=True)
@@ -255,6 +259,7 @@ class NativeDriver:
 
     def _ready(self, run: Run) -> None:
         run.ready = True
+        self._starts.gate.leave(run.task_id)
         self._sink(run.task_id, Probed(run.address))
         self._limits.ready(run)
 

@@ -14,6 +14,7 @@ from platformd.domain.spec import Protocol
 from platformd.drivers import launch_order, reasons
 from platformd.drivers.base import Sink
 from platformd.drivers.book import Book
+from platformd.drivers.gate import Gate
 from platformd.drivers.launch_order import NativeSettings, Refused
 from platformd.drivers.listeners import Listeners
 from platformd.drivers.ports import Held, Ports
@@ -42,6 +43,7 @@ class Starts:
     ) -> None:
         self._book, self._ports, self._listeners, self._workers = book, ports, listeners, workers
         self._send, self._sink, self._settings, self._boot_id = send, sink, settings, boot_id
+        self.gate = Gate(self.order, workers.later)
 
     def start(self, run: Run) -> None:
         match self._take_port(run):
@@ -51,7 +53,7 @@ class Starts:
             case Reason() as reason:
                 self._waits(run, reason)
             case None:
-                self.order(run)
+                self.gate.enter(run)
 
     def order(self, run: Run) -> None:
         """Tell the keeper; also once more when it has lost the first order."""
@@ -81,6 +83,7 @@ class Starts:
     def _drop(self, run: Run) -> None:
         self._book.drop(run)
         self._ports.give_back(run.task_id)
+        self.gate.leave(run.task_id)
 
     def _take_port(self, run: Run) -> Held | Reason | None:
         """Give the run its port if it needs one; what is in the way otherwise."""
