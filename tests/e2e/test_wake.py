@@ -7,6 +7,7 @@ import contextlib
 import hashlib
 import os
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -127,16 +128,34 @@ def test_a_large_body_waits_outside_our_memory(server: Platform, rich: Path) -> 
 
 
 def test_a_hundred_apps_wake_together(server: Platform, tiny: Path) -> None:
+    """All of them are served; they start some at a time, so that the first ones are not as slow as the last."""
     app, artifact = server.app()["id"], server.artifact(tiny.read_bytes())
-    hosts = []
+    deployments = []
     for _ in range(100):
-        body = {"artifact_id": artifact, "replicas": 0}
+        body = {"artifact_id": artifact, "replicas": 0, "env": {"START_MS": "100"}}
         made = server.api("POST", f"/apps/{app}/deployments", body)
         assert made.status == 201, made.text
-        hosts.append(host_of(made.json))
+        deployments.append(made.json)
+    hosts = [host_of(deployment) for deployment in deployments]
     answers = together(*(fetch(server.gateway_url, host, "/pid") for host in hosts))
     assert [answer.status for answer in answers] == [200] * 100
     assert len({answer.text for answer in answers}) == 100
+
+    tasks = [eventually(lambda d=d: server.tasks(d["id"], "running"))[0] for d in deployments]
+    places = 4 * len(os.sched_getaffinity(0))
+    assert (
+        most_at_once(tasks) < places * 2 or places * 2 > 100
+    )  # rows say "ready" a little after a place is free
+
+
+def most_at_once(tasks: list[Any]) -> int:
+    """How many of them were starting at the same time."""
+    changes = [(task["started_at"], 1) for task in tasks] + [(task["ready_at"], -1) for task in tasks]
+    starting = most = 0
+    for _, change in sorted(changes):
+        starting += change
+        most = max(most, starting)
+    return most
 
 
 def test_a_wake_is_one_process_and_marks_its_answer(server: Platform, tiny: Path) -> None:
