@@ -65,7 +65,7 @@ def demo(idle: int, port: int | None, gateway_port: int | None) -> None:
                 _Show(server, folder, idle).run(script)
     except Ended:
         click.echo("\nAll of it is gone again.")
-    except (LocalServerFailed, ClientError) as error:
+    except (LocalServerFailed, ClientError, OSError) as error:
         end(str(error))
 
 

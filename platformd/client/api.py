@@ -25,7 +25,8 @@ _CHUNK = 1000
 class Client:
     """A server's API. ValueError for a `server` that is no URL.
 
-    `timeout` bounds each wait for an answer, `patience` for a server to come back while it is followed, in seconds.
+    In seconds, `timeout` bounds each wait for an answer, `patience` that for a server to come back while it is followed
+    or its logs are read; all other calls fail at once when nobody is there.
     """
 
     def __init__(
@@ -141,14 +142,21 @@ class Client:
         since: str | None = None,
         task_id: str | None = None,
     ) -> Iterator[LogEntry]:
-        """Stored entries, oldest first: the last `tail` (at most 1000), else all `since` an instant or a duration."""
+        """Stored entries, oldest first: the last `tail` (at most 1000), else all `since` an instant or a duration.
+
+        Also over a restart of the server.
+        """
         query: dict[str, Any] = {"since": since, "task_id": task_id}
-        path = f"/deployments/{deployment_id}/logs"
+
+        def read(**more: Any) -> Any:
+            path = f"/deployments/{deployment_id}/logs"
+            return streams.patiently(self._patience, lambda: self._get(path, **query, **more))
+
         if tail is not None:
-            yield from self._get(path, tail=tail, **query)
+            yield from read(tail=tail)
             return
         after = 0
-        while chunk := self._get(path, after=after, limit=_CHUNK, **query):
+        while chunk := read(after=after, limit=_CHUNK):
             yield from chunk
             after = chunk[-1]["id"]
 

@@ -9,12 +9,15 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 from platformd import clock
 from platformd.client.errors import BadAnswer, ClientError, Problem, Unreachable
 from platformd.client.objects import Deployment, LogEntry
 from platformd.client.transport import Transport
+
+T = TypeVar("T")
 
 LONG_POLL_SECS = 30
 _SILENT_SECS = 45.0  # a stream pings each 15 s
@@ -42,22 +45,26 @@ class _Patience:
         self._pause = min(2 * self._pause, _LONGEST_PAUSE_SECS)
 
 
-def changes(transport: Transport, deployment_id: str, patience_secs: float) -> Iterator[Deployment]:
-    """The deployment as it is, and again whenever its revision rose. Endless: stop when you have seen enough."""
-    patience, seen = _Patience(patience_secs), 0
-    first = True
+def patiently(seconds: float, call: Callable[[], T]) -> T:
+    """What `call` gives, tried again while the server is away, at most so long."""
+    patience = _Patience(seconds)
     while True:
-        query = None if first else {"wait": f"{LONG_POLL_SECS}s", "revision": seen}
         try:
-            deployment: Deployment = _poll(transport, deployment_id, query)
+            return call()
         except (Unreachable, Problem) as error:
-            if first or not _passing(error):
+            if not _passing(error):
                 raise
             patience.wait(error)
-            continue
-        patience.renew()
-        if first or deployment["revision"] > seen:
-            first, seen = False, deployment["revision"]
+
+
+def changes(transport: Transport, deployment_id: str, patience_secs: float) -> Iterator[Deployment]:
+    """The deployment as it is, and again whenever its revision rose. Endless: stop when you have seen enough."""
+    seen = 0
+    while True:
+        query = {"wait": f"{LONG_POLL_SECS}s", "revision": seen} if seen else None
+        deployment: Deployment = patiently(patience_secs, partial(_poll, transport, deployment_id, query))
+        if deployment["revision"] > seen:
+            seen = deployment["revision"]
             yield deployment
 
 
@@ -81,13 +88,12 @@ def entries(
 
     `on_gap` is told when entries between are no longer kept.
     """
-    patience, position, met = _Patience(patience_secs), after, False
+    patience, position = _Patience(patience_secs), after
     while True:
         query: dict[str, object] = {"task_id": task_id}
         query |= {"tail": tail} if position is None else {"after": position}
         try:
             for line in _lines(transport, f"/deployments/{deployment_id}/logs/stream", query):
-                met = True
                 patience.renew()
                 if line is None:
                     continue
@@ -104,7 +110,7 @@ def entries(
         except _Over:
             return
         except (Unreachable, Problem) as error:
-            if not met or not _passing(error):
+            if not _passing(error):
                 raise
             failure = error
         patience.wait(failure)

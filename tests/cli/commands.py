@@ -85,6 +85,9 @@ def running(out: Path, *arguments: str | Path, **environ: str) -> Iterator[Runni
     try:
         yield Running(process, out)
     finally:
-        if process.poll() is None:
+        process.terminate()  # in good order: a demo clears up after itself
+        try:
+            process.wait(60)
+        finally:
             process.kill()
-        process.wait()
+            process.wait()

@@ -143,7 +143,10 @@ class TestRefusals:
         ],
     )
     def test_what_is_no_platformd(self, body: bytes) -> None:
-        with scripted(body) as (client, _), pytest.raises(BadAnswer, match=r"is it a platformd|cannot be read"):
+        with (
+            scripted(body) as (client, _),
+            pytest.raises(BadAnswer, match=r"is it a platformd|cannot be read"),
+        ):
             client.version()
 
     def test_silence_is_unreachable(self) -> None:
@@ -229,13 +232,25 @@ class TestFollowing:
         assert asked == [b"tail=5", b"after=2", b"after=3", b"after=3"]
         assert all(b"Accept: application/x-ndjson\r\n" in request for request in requests)
 
+    def test_stored_entries_are_read_over_a_restart(self) -> None:
+        pages = (
+            answer("200 OK", [{"id": 1}, {"id": 2}]),
+            b"",
+            answer("200 OK", [{"id": 3}]),
+            answer("200 OK", []),
+        )
+        with scripted(*pages) as (client, requests):
+            assert [entry["id"] for entry in client.logs(GONE, since="1h")] == [1, 2, 3]
+        asked = [request.split()[1].split(b"?")[1] for request in requests]
+        assert asked == [f"since=1h&after={number}&limit=1000".encode() for number in (0, 2, 2, 3)]
+
     def test_a_stream_that_is_over_ends(self) -> None:
         over = b"HTTP/1.1 204 No Content\r\n\r\n"
         with scripted(over) as (client, _):
             assert list(client.follow(GONE, after=7)) == []
 
-    def test_a_stream_that_never_was_is_not_waited_for(self) -> None:
+    def test_a_stream_that_never_was_is_given_up(self) -> None:
         with socket.create_server(("127.0.0.1", 0)) as listener:
             server = f"http://127.0.0.1:{listener.getsockname()[1]}"
         with pytest.raises(Unreachable):
-            next(Client(server).follow(GONE))
+            next(Client(server, patience=0.1).follow(GONE))
