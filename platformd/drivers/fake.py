@@ -62,6 +62,7 @@ class FakeTask:
     due: list[tuple[int, TaskFact]] = field(default_factory=list)
     signals: list[str] = field(default_factory=list)
     launched: bool = False
+    ready: bool = False
     exit: Exit | None = None
 
     @property
@@ -203,6 +204,8 @@ class FakeDriver:
         """Whoever asks a second time may have missed what was told before."""
         if task.launched:
             self._sink(task.order.task_id, self._launched(task))
+        if task.ready:
+            self._sink(task.order.task_id, Probed(task.address))
         if task.exit is not None:
             self._sink(task.order.task_id, Exited(task.exit))
 
@@ -230,6 +233,8 @@ class FakeDriver:
             fact = replace(fact, at=clock.steady())
             self._plan(task_id, script.ready_after, Probed(task.address))
             self._plan(task_id, script.exits_after, Exited(script.exit))
+        elif isinstance(fact, Probed):
+            task.ready = True
         elif isinstance(fact, Exited):
             if task.exit is not None:
                 return

@@ -8,6 +8,8 @@ import freezegun
 import pytest
 import structlog
 
+from platformd import clock
+from tests.actors.stage import START, Stage
 from tests.actors.worlds import World
 
 # Under a frozen clock a Pykka future would wait for ever: its deadline would never come.
@@ -43,3 +45,13 @@ def world(request: pytest.FixtureRequest) -> World:
     """Each test that asks for it runs on both runtimes."""
     chosen: World = request.getfixturevalue(request.param)
     return chosen
+
+
+@pytest.fixture
+def stage(logs: list[structlog.typing.EventDict], monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
+    """Deployments and tasks in a world where time stands still; the boot clock reads what the wall clock does."""
+    with freezegun.freeze_time(START, real_asyncio=True) as frozen:
+        monkeypatch.setattr(clock, "boot_ns", lambda: round(clock.now().timestamp() * 1e6) * 1000)
+        stage = Stage(frozen)
+        yield stage
+        stage.end()
