@@ -12,6 +12,7 @@ from typing import Any
 
 from actors.address import TIMER as ADDRESS_TIMER
 from actors.address import Address, AddressAnswer
+from actors.futures import Pending
 from actors.messages import Key, Lane, TimerFired
 from actors.snapshot import SnapshotActor
 from actors.task import Birth, order_of
@@ -39,6 +40,10 @@ class MeetTasks:
     """There may be tasks that its row knows nothing of: a crash can take back the row of a wake."""
 
 
+class PursueAddress:
+    """Its row and its environment's disagree about whom the address leads to: a crash came between them."""
+
+
 class DeploymentActor(SnapshotActor[Deployment]):
     COMMANDS = (commands.Scale, commands.Cancel, commands.Sleep)
     # After `became` the gateway would have given the held the refusal that is meant for those who come later.
@@ -59,14 +64,22 @@ class DeploymentActor(SnapshotActor[Deployment]):
                     self._meet_tasks()
             case AddressAnswer():
                 self._address.answered(self.require(), message)
+            case PursueAddress():
+                self._address.pursue(self.require())
             case TimerFired() if message.name == ADDRESS_TIMER:
                 self._address.pursue(self.require())
             case commands.Wake(by_traffic=False):
                 super().receive(message)
-                return self.state
+                return self._once_stored(self.require())
             case _:
                 return super().receive(message)
         return None
+
+    def _once_stored(self, state: Deployment) -> Pending:
+        """The answer for who reads next what it says; on a full disk too, since what was asked for has happened."""
+        answer = Pending()
+        self.commit(state, ()).add_done_callback(lambda _: answer.resolve(state))
+        return answer
 
     def load(self) -> Deployment:
         deployment = self.world.store.deployment(self.key.id)

@@ -14,7 +14,7 @@ from typing import Any
 
 import structlog
 
-from actors.deployment import MeetTasks
+from actors.deployment import MeetTasks, PursueAddress
 from actors.messages import Key
 from actors.world import World
 from platformd import clock
@@ -55,6 +55,8 @@ def recover(world: World, records: Iterable[Mapping[str, Any]], host_restarted: 
         world.directory.tell(Key("deployment", deployment_id), MeetTasks())
     for task in tasks:
         world.directory.activate(Key("task", task.id))
+    for deployment_id in world.store.contested():
+        world.directory.tell(Key("deployment", deployment_id), PursueAddress())
     return Recovery(deployments=len(owners), known=tuple(task.id for task in tasks))
 
 

@@ -25,6 +25,15 @@ _TABLES: dict[type, str] = {App: "apps", Artifact: "artifacts", Deployment: "dep
 _RECORD = "SELECT id, format, CAST(snapshot AS BLOB) FROM"
 _BY_ID = {kind: f"{_RECORD} {table} WHERE id = ?" for kind, table in _TABLES.items()}
 
+# A crash may come between an environment's row and those of the deployments it was taken from and given to.
+_CONTESTED = """
+SELECT d.id FROM environments e JOIN deployments d ON d.id = e.current_deployment
+WHERE CASE WHEN json_valid(d.snapshot) THEN NOT coalesce(d.snapshot ->> '$.current', 0) END
+UNION
+SELECT d.id FROM deployments d JOIN environments e ON e.app_id = d.app_id AND e.slug = d.environment
+WHERE d.status = 'running' AND e.current_deployment IS NOT d.id
+  AND CASE WHEN json_valid(d.snapshot) THEN (d.snapshot ->> '$.superseded_by') IS NULL END
+"""
 _ROUTES = """
 SELECT h.hostname, h.kind, h.app_id, a.name, h.environment,
        CASE h.kind WHEN 'preview' THEN h.deployment_id ELSE e.current_deployment END, e.current_version
@@ -99,6 +108,10 @@ class Reader:
         sql = "SELECT current_deployment, current_version FROM environments WHERE app_id = ? AND slug = ?"
         row = self.row(sql, app_id, environment)
         return Current(*row) if row else Current(None, None)
+
+    def contested(self) -> list[str]:
+        """Ids of deployments whose rows and environments disagree about whom the address leads to."""
+        return [id for (id,) in self.rows(_CONTESTED)]
 
     def environments(self, app_id: str) -> list[str]:
         sql = "SELECT slug FROM environments WHERE app_id = ? ORDER BY slug"

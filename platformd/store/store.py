@@ -125,6 +125,10 @@ class Store:
         """Ids of the deployments that are neither asleep nor done."""
         return self.reader.awake_deployments()
 
+    def contested(self) -> list[str]:
+        """Ids of deployments whose rows and environments disagree about whom the address leads to."""
+        return self.reader.contested()
+
     def live_tasks(self) -> list[Task]:
         """Tasks that have not stopped or failed, those saved behind included."""
         tasks = {task.id: task for task in self.reader.live_tasks()}
