@@ -170,3 +170,17 @@ def test_a_wake_is_one_process_and_marks_its_answer(server: Platform, tiny: Path
     [task] = eventually(lambda: server.tasks(deployment["id"], "running"))
     assert str(task["pid"]) == cold.text.strip()
     assert psutil.pid_exists(task["pid"])
+
+
+def test_a_caller_may_wake_it_and_sees_what_was_answered(server: Platform, tiny: Path) -> None:
+    deployment = server.deploy(tiny, env={"START_MS": "300"})
+    server.sleep(deployment["id"])
+    for _ in range(5):
+        answer = server.api("POST", f"/deployments/{deployment['id']}/wake")
+        shown = server.deployment(deployment["id"])
+        assert (answer.status, answer.json["phase"]) == (202, "waking")
+        assert shown["revision"] >= answer.json["revision"]
+        server.wait(deployment["id"], lambda d: d["phase"] == "ready")
+        again = server.api("POST", f"/deployments/{deployment['id']}/wake")
+        assert (again.status, again.json["phase"]) == (202, "ready")
+        server.sleep(deployment["id"])
