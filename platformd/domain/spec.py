@@ -118,7 +118,7 @@ class Volume:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Restart:
-    """At most `max_attempts` failures within `window_secs`."""
+    """At most `max_attempts` restarts within `window_secs`."""
 
     policy: RestartPolicyKind = RestartPolicyKind.ON_FAILURE
     max_attempts: int = 5

@@ -278,7 +278,8 @@ def test_max_runtime_before_it_was_ready_is_no_success() -> None:
     story.tell(events.Created())
     first, second = story.started
     story.tell(events.TaskStopping(first, MAX_RUNTIME), 10)
-    story.tell(events.TaskStopping(second, MAX_RUNTIME), 10)
+    assert (story.state.status, story.stopped) == (Status.FAILED, [second])
+    story.tell(events.TaskStopping(second, MAX_RUNTIME, asked=True), 10)
     assert (story.state.status, story.state.reason) == (Status.FAILED, MAX_RUNTIME)
     assert not story.of(effects.ClaimCurrent)
 
