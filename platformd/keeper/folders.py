@@ -10,7 +10,8 @@ import os
 import resource
 from collections import deque
 
-SPARES = 16
+MOST_SPARES = 256  # so many apps may be woken at once without waiting for the file system
+DESCRIPTORS_A_SPARE = 32  # of all there may be, for each spare, which holds four
 RESERVE = 32  # descriptors kept back for records, output and serve itself
 FIFOS = ("out", "err")
 RECORDS = ("launch.json", "exit.json", "launch.json.tmp", "exit.json.tmp")
@@ -72,25 +73,26 @@ class Spare:
 
 
 class Spares:
-    """Keeps a few spares ready; `take` makes one on the spot when there is none."""
+    """Keeps spares ready; `take` makes one on the spot when there is none."""
 
     def __init__(self) -> None:
         self.ready: deque[Spare] = deque()
         self.owner = (os.geteuid(), os.getegid())
         self._number = 0
+        self._enough = min(MOST_SPARES, resource.getrlimit(resource.RLIMIT_NOFILE)[1] // DESCRIPTORS_A_SPARE)
 
     def take(self) -> Spare:
         return self.ready.popleft() if self.ready else self._make()
 
     def top_up(self) -> bool:
         """Make one more; False when there are enough or no more can be had."""
-        if len(self.ready) >= SPARES:
+        if len(self.ready) >= self._enough:
             return False
         try:
             self.ready.append(self._make())
         except OSError:
             return False
-        return len(self.ready) < SPARES
+        return len(self.ready) < self._enough
 
     def _make(self) -> Spare:
         self._number += 1
