@@ -192,7 +192,7 @@ class Stage:
                 at=self.now,
                 steady=self.now,
             )
-        ).result()
+        ).result(timeout=1)
 
     def asleep(self, **changes: Any) -> str:
         """One that was ready, idled and sleeps."""
@@ -200,6 +200,9 @@ class Stage:
         self.pass_time(301)
         assert self.deployment(id).phase.value == "asleep"
         return id
+
+    def key(self, id: str, kind: str = "deployment") -> Key:
+        return Key(kind, id)
 
     def begin(self, id: str) -> None:
         self.tell(id, Created())
