@@ -143,6 +143,14 @@ def test_one_that_waits_for_its_port_asks_whether_it_may_have_it_back() -> None:
     assert story.of(effects.AskForReturn) == [effects.AskForReturn("newer")]
 
 
+def test_an_end_whose_exit_was_never_heard_is_asked_for() -> None:
+    """A job that is done would be done again."""
+    story = Story.running(job())
+    story.tell(events.TaskEnded("t0"), 5)
+    assert story.effects == (effects.AskTask("t0"),)
+    assert story.exits("t0", CLEAN).status is Status.SUCCEEDED
+
+
 def test_doubled_tasks_the_ready_one_stays() -> None:
     story = Story.running(native())
     story.tell(Recovered((TaskFound("a", 0, 1), T0)), 5)

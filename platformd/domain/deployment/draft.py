@@ -40,10 +40,10 @@ class DeploymentDraft(Draft[Deployment, DeploymentEffect]):
     def stage(self, member: Member, stage: Stage) -> None:
         self.put(replace(member, stage=stage))
 
-    def stop(self, member: Member, reason: Reason, drain: timedelta = policy.DRAIN) -> None:
+    def stop(self, member: Member, reason: Reason) -> None:
         """Order the task's end; it knows itself whether there is anything to drain."""
         self.stage(member, Stage.STOPPING)
-        self.order(effects.StopTask(member.task_id, reason, drain))
+        self.order(effects.StopTask(member.task_id, reason, policy.DRAIN))
 
     def head_for(self, goal: Goal) -> None:
         """Turn towards `goal`, leaving behind what belonged to the way to another one."""

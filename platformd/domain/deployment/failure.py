@@ -53,7 +53,11 @@ def task_exited(draft: DeploymentDraft, event: events.TaskExited) -> None:
 
 
 def task_ended(draft: DeploymentDraft, event: events.TaskEnded) -> None:
-    draft.drop(event.task_id)
+    """Nothing is left of it. An end whose exit was never heard of is not judged by guessing."""
+    if draft.member(event.task_id) in draft.state.live:
+        draft.order(effects.AskTask(event.task_id))
+    else:
+        draft.drop(event.task_id)
 
 
 def failed(draft: DeploymentDraft, member: Member, reason: Reason, began: bool = True) -> None:

@@ -67,14 +67,11 @@ def born_asleep(draft: DeploymentDraft) -> None:
 
 
 def idle_closed(draft: DeploymentDraft, event: events.IdleClosed) -> None:
-    """Nothing is in flight, so nothing need drain. Late for a question that no longer stands: the gateway has been
-    told of other tasks since, and serves through them."""
-    if not draft.state.closing:
-        return
-    for member in draft.state.ready:
-        draft.stop(member, FELL_ASLEEP, timedelta(0))
-    draft.head_for(Goal.ASLEEP)
-    draft.set(retry_at=None)
+    """Idle. Late for a question that no longer stands it says nothing: the gateway has been told of other tasks since,
+    and serves through them. Its tasks drain as ever, which takes no time unless a gateway was told of them again."""
+    if draft.state.closing:
+        draft.head_for(Goal.ASLEEP)
+        draft.set(retry_at=None)
 
 
 def idle_refused(draft: DeploymentDraft, event: events.IdleRefused) -> None:

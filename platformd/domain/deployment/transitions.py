@@ -200,10 +200,10 @@ _LOSING = (P.STARTING, P.READY, P.BACKING_OFF, P.DRAINING)
 def _task_rules() -> Iterator[Rule]:
     """Facts about tasks: nothing to do where there are none."""
     yield Rule(events.TaskStopping, (*_COMING, *_UP), failure.task_stopping, _LOSING)
-    yield Rule(events.TaskStopping, (P.WAKING,), failure.task_stopping, (P.DRAINING,))
+    yield Rule(events.TaskStopping, (P.WAKING,), failure.task_stopping, (P.BACKING_OFF, P.DRAINING))
     yield Rule(events.TaskStopping, (*_RESTING, P.DRAINING), failure.task_stopping)
     yield Rule(events.TaskExited, (*_COMING, *_UP), failure.task_exited, _LOSING)
-    yield Rule(events.TaskExited, (P.WAKING,), failure.task_exited, (P.DRAINING,))
+    yield Rule(events.TaskExited, (P.WAKING,), failure.task_exited, (P.BACKING_OFF, P.DRAINING))
     yield Rule(events.TaskExited, (*_RESTING, P.DRAINING), failure.task_exited)
     yield Rule(events.TaskReady, (*_COMING, P.WAKING), _task_ready, _UP)
     yield Rule(events.TaskReady, (P.UPDATING,), _task_ready, (P.READY,))
@@ -276,9 +276,7 @@ TRANSITIONS = compile_rules(
         Rule(events.TimerElapsed, _COMING, deadlines.time_elapsed, (P.BACKING_OFF, P.DRAINING)),
         Rule(events.TimerElapsed, _UP, deadlines.time_elapsed, (P.READY,)),
         Rule(events.TimerElapsed, (P.WAKING,), deadlines.time_elapsed, (P.DRAINING,)),
-        Rule(
-            events.TimerElapsed, (P.BACKING_OFF,), deadlines.time_elapsed, (P.STARTING, *_LYING_DOWN, P.DONE)
-        ),
+        Rule(events.TimerElapsed, (P.BACKING_OFF,), deadlines.time_elapsed, (*_RISING, *_LYING_DOWN, P.DONE)),
         Rule(events.TimerElapsed, (P.ASLEEP, P.DRAINING, *_UNBORN), deadlines.time_elapsed),
         Rule(events.TimerElapsed, (P.DONE, *_STUCK), ignore),
     )
