@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import math
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
-from typing import Any
+from operator import attrgetter
+from typing import Any, TypeVar
 
 import msgspec
 import structlog
@@ -29,6 +31,8 @@ from platformd.domain.task import TaskPhase
 from platformd.gateway import protocol
 from platformd.store import Store
 
+T = TypeVar("T")
+PORTION = 500
 _log = structlog.get_logger("traffic")
 
 
@@ -102,7 +106,8 @@ class GatewayTraffic:
         """The addresses of one app, or of all, as they are when this is sent: always read by the loop's thread, so
         that nothing older overtakes something newer on its way there."""
         if threading.get_ident() == self._thread:
-            self._send(protocol.Routes(hosts=self._hosts(app_id)))
+            for hosts in _portions(self._hosts(app_id)):
+                self._send(protocol.Routes(hosts=dict(hosts)))
         else:
             self._loop.call_soon_threadsafe(self.publish_hosts, app_id)
 
@@ -153,15 +158,16 @@ class GatewayTraffic:
                 self._tell(deployment_id, events.WentQuiet(clock.steady()))
 
     def _publish_deployments(self) -> None:
-        """All of them: configurations in one message, then who has tasks that may receive requests. A task that is
-        not running by its own row, because it ended with the last boot or is just being stopped, may not."""
+        """All of them: configurations, and who has tasks that may receive requests. A task that is not running by
+        its own row, because it ended with the last boot or is just being stopped, may not."""
         running = {task.id for task in self._store.live_tasks() if task.phase is TaskPhase.RUNNING}
-        routings = {state.id: routing(state) for state in self._store.deployments()}
-        self._send(protocol.Routes(deployments={key: _config(value) for key, value in routings.items()}))
-        for deployment_id, now in routings.items():
-            open_ones = tuple(target for target in now.targets if target.task_id in running)
-            if open_ones:
-                self._send(_targets(deployment_id, open_ones))
+        for states in _portions(self._store.deployments()):
+            routings = {state.id: routing(state) for state in states}
+            self._send(protocol.Routes(deployments={key: _config(now) for key, now in routings.items()}))
+            for deployment_id, now in routings.items():
+                open_ones = tuple(target for target in now.targets if target.task_id in running)
+                if open_ones:
+                    self._send(_targets(deployment_id, open_ones))
 
     def _closed(self, report: Mapping[str, Any]) -> None:
         if report["mode"] == "idle":
@@ -183,16 +189,19 @@ class GatewayTraffic:
             for status, count in seen["requests"].items():
                 load.requests[status] = load.requests.get(status, 0) + count
 
-    def _hosts(self, app_id: str | None) -> dict[str, str | protocol.HostRefusal | None]:
-        routes = list(self._store.routes(app_id))
-        names: dict[str, list[str]] = {}
-        for route in routes:
-            if route.deployment_id is not None:
-                names.setdefault(route.app_id, []).append(route.hostname)
-        return {
-            route.hostname: route.deployment_id or _nobody(names.get(route.app_id, ()), route.current_version)
-            for route in routes
-        }
+    def _hosts(self, app_id: str | None) -> Iterator[tuple[str, str | protocol.HostRefusal | None]]:
+        for _, routes_of_app in itertools.groupby(self._store.routes(app_id), key=attrgetter("app_id")):
+            routes = list(routes_of_app)
+            names = [route.hostname for route in routes if route.deployment_id is not None]
+            for route in routes:
+                yield route.hostname, route.deployment_id or _nobody(names, route.current_version)
+
+
+def _portions(items: Iterable[T]) -> Iterator[list[T]]:
+    """A full table is read, encoded and sent a piece at a time: its peak would stay in the heap."""
+    rest = iter(items)
+    while portion := list(itertools.islice(rest, PORTION)):
+        yield portion
 
 
 def _nobody(names: Iterable[str], current_version: int | None) -> protocol.HostRefusal:

@@ -36,7 +36,7 @@ from actors.traffic import GatewayTraffic
 from actors.world import World
 from handlers.context import Context
 from handlers.routes import make_app, make_server
-from platformd import __version__, clock, datadir, listeners, observability, views
+from platformd import __version__, clock, datadir, heap, listeners, observability, views
 from platformd.artifacts import ArtifactFiles
 from platformd.config import Settings
 from platformd.domain.events import TaskFact
@@ -330,10 +330,12 @@ class Service:
         self.readiness.set("native_driver", False, "the keeper is being replaced")
 
     def _from_gateway(self, report: Mapping[str, Any]) -> None:
-        with self.runtime.lent():
+        hello = report["op"] == "hello"
+        with contextlib.nullcontext() if hello else self.runtime.lent():  # a full table is no short burst
             self.traffic.on_report(report)
-        if report["op"] == "hello":
+        if hello:
             self.readiness.set("gateway", True)
+            heap.trim()
         elif report["op"] == "lost":
             self.readiness.set("gateway", False, "the gateway is being replaced")
 

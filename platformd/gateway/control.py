@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, cast
 
 import msgspec
 
+from platformd import heap
 from platformd.gateway import protocol
 from platformd.gateway.answers import Problem
 from platformd.gateway.routes import Deployment
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 FIRST_PAUSE = 0.02
 LONGEST_PAUSE = 0.2
+TRIM_AFTER_SECS = 1.0
 
 
 class Serve:
@@ -134,6 +136,7 @@ class Serve:
             deployment.wake_sent = 0.0
             gateway.hold.settle(deployment)
         gateway.hold.routes_known()
+        gateway.loop.call_later(TRIM_AFTER_SECS, heap.trim)
         gateway.log.info("routes known", hosts=len(gateway.table.hosts), epoch=gateway.table.epoch)
 
 

@@ -18,6 +18,7 @@ from platformd.domain.snapshot import App, Artifact
 from platformd.domain.task import Task
 from platformd.store.codec import Decoding
 
+PORTION = 500
 T = TypeVar("T", App, Artifact, Deployment, Task)
 
 _TABLES: dict[type, str] = {App: "apps", Artifact: "artifacts", Deployment: "deployments", Task: "tasks"}
@@ -85,10 +86,16 @@ class Reader:
     def all(self, kind: type[T], clause: str = "", *values: object) -> Iterator[T]:
         """Every readable record of a kind whose row meets `clause` (SQL after the table's name)."""
         sql = f"{_RECORD} {_TABLES[kind]} {clause}"
-        for row in self._connection().execute(sql, values).fetchall():
+        for row in self._each(sql, *values):
             record = self._decode(kind, *row)
             if record is not None:
                 yield record
+
+    def _each(self, sql: str, *values: object) -> Iterator[Any]:
+        """Rows some at a time: all of a large table at once would leave its peak in the heap."""
+        cursor = self._connection().execute(sql, values)
+        while rows := cursor.fetchmany(PORTION):
+            yield from rows
 
     def app_by_key(self, namespace: str, name: str) -> App | None:
         return next(self.all(App, "WHERE namespace = ? AND name = ?", namespace, name), None)
@@ -118,9 +125,10 @@ class Reader:
         return [slug for (slug,) in self.rows(sql, app_id)]
 
     def routes(self, app_id: str | None = None) -> Iterator[Route]:
-        """Every hostname, or those of one app."""
-        rows = self.rows(_ROUTES) if app_id is None else self.rows(f"{_ROUTES} WHERE h.app_id = ?", app_id)
-        return map(Route._make, rows)
+        """Every hostname, app by app, or those of one."""
+        if app_id is None:
+            return map(Route._make, self._each(f"{_ROUTES} ORDER BY h.app_id"))
+        return map(Route._make, self.rows(f"{_ROUTES} WHERE h.app_id = ?", app_id))
 
     def anchor(self, boot_id: str) -> clock.Anchor | None:
         row = self.row("SELECT boot_ns, utc FROM anchors WHERE boot_id = ?", boot_id)
