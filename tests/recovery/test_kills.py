@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import CI
 from tests.e2e.platform import Platform, host_of
 from tests.recovery import verify
 from tests.recovery.load import Load, churner, maker, scaler, sleeper, visitor
 
-ROUNDS = int(os.environ.get("PLATFORMD_TEST_KILLS", "100"))
+ROUNDS = int(os.environ.get("PLATFORMD_TEST_KILLS") or (100 if CI else 30))
 SEED = int(os.environ.get("PLATFORMD_TEST_SEED", str(random.randrange(2**32))))
 _log = logging.getLogger("kills")  # shown when the test fails
 LONGEST_LIFE = 1.2  # seconds: from the first instant of a start to well into its work
