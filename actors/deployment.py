@@ -31,6 +31,8 @@ from platformd.domain.task import Task, TaskPhase
 from platformd.domain.task.transitions import new_task
 from platformd.errors import NotFound
 
+_AT_REST = (Phase.ASLEEP, Phase.DONE)
+
 
 class Republish:
     """Tell the gateway all there is to know: it has just been given the rows, which may lag behind."""
@@ -60,7 +62,7 @@ class DeploymentActor(SnapshotActor[Deployment]):
                 self._told = None
                 self.became()
             case MeetTasks():
-                if self.require().phase is Phase.ASLEEP:
+                if self.require().phase in _AT_REST:
                     self._meet_tasks()
             case AddressAnswer():
                 self._address.answered(self.require(), message)

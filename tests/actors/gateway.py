@@ -21,11 +21,16 @@ class SmallGateway:
         self.heard: list[Any] = []
         self.busy: set[str] = set()
         self.answers = True
+        self.connected = False
+        self._later: list[Any] = []
         self.held: dict[str, list[Any]] = {}
 
     # Serve's end
 
     def obey(self, message: Any) -> None:
+        if not self.connected:
+            self._later += [message] if isinstance(message, protocol.Close) else []
+            return
         order = protocol.decode_order(protocol.encode(message))
         self.heard.append(order)
         match order:
@@ -46,7 +51,11 @@ class SmallGateway:
 
     def come(self, activity: dict[str, int | None] | None = None) -> None:
         """Connect, or again; what it held stays held and is woken for anew."""
+        self.connected = True
         self.tell({"op": "hello", "pid": self.pid, "epoch": 0, "activity": activity or {}})
+        later, self._later = self._later, []
+        for order in later:  # as the link does, which puts to the next gateway what none has answered
+            self.obey(order)
         for deployment in [*self.held]:
             self._wake(deployment)
 

@@ -94,6 +94,7 @@ class Stage:
         self.lines: list[tuple[str, str | None, str]] = []
         self.artifact = self._artifact()
         self._begin()
+        self.gateway.come()
         self.app = asyncio.run(
             self.creations.create_app(name="shop", namespace="default", description=None, labels={})
         )
@@ -126,7 +127,6 @@ class Stage:
         self.directory.register("deployment", lambda key: DeploymentActor(key, self.world))
         self.directory.register("task", lambda key: TaskActor(key, self.world))
         self.creations = Creations(self.store, self.directory, self.traffic, DOMAIN)
-        self.gateway.come()
 
     def end(self) -> None:
         self.directory.drop()
@@ -140,8 +140,11 @@ class Stage:
         for row in lose:
             table = "tasks" if isinstance(row, Task) else "deployments"
             self.store._database.execute_sql(f"DELETE FROM {table} WHERE id = ?", (row.id,))  # type: ignore[attr-defined]
+        self.gateway.connected = False
         self._begin()
-        return recover(self.world, records, host_restarted)
+        found = recover(self.world, records, host_restarted)
+        self.gateway.come()
+        return found
 
     # What there is
 
