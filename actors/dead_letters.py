@@ -18,9 +18,10 @@ import structlog
 from actors.messages import DeadLetter, Key, Reason
 
 KEPT = 500
-LONGEST_TEXT = 2000
-LONGEST_LIST = 50
-DEEPEST = 12
+LONGEST_TEXT = 500
+LONGEST_TRACEBACK = 8000
+LONGEST_LIST = 20
+DEEPEST = 8
 MASK = "***"
 # Shorter values ("1", "on") would turn a text into stars without hiding anything.
 SHORTEST_SECRET = 4
@@ -59,8 +60,8 @@ class DeadLetters:
                 message=type(letter.message).__name__,
                 content=_shown(letter.message, secrets),
                 reason=letter.reason,
-                error=_masked(letter.error, secrets),
-                traceback=_masked(letter.traceback, secrets),
+                error=_shortened(_masked(letter.error, secrets)),
+                traceback=_masked(letter.traceback, secrets)[-LONGEST_TRACEBACK:],
                 at=letter.at,
             )
             self._letters.append(kept)
@@ -121,14 +122,14 @@ def _shown(value: object, secrets: list[str], depth: int = 0) -> object:
         return "…"
     if isinstance(value, Mapping) or (is_dataclass(value) and not isinstance(value, type)):
         return {
-            _masked(str(name), secrets): _hidden(inner)
+            _shortened(_masked(str(name), secrets)): _hidden(inner)
             if name in _SECRET_FIELDS
             else _shown(inner, secrets, depth + 1)
             for name, inner in itertools.islice(_parts(value), LONGEST_LIST)
         }
     if isinstance(value, tuple | list | Set):
         return [_shown(inner, secrets, depth + 1) for inner in itertools.islice(value, LONGEST_LIST)]
-    return _masked(_said(value), secrets)
+    return _shortened(_masked(_said(value), secrets))
 
 
 def _hidden(value: object) -> object:
@@ -148,4 +149,8 @@ def _said(value: object) -> str:
 def _masked(text: str, secrets: list[str]) -> str:
     for secret in secrets:
         text = text.replace(secret, MASK)
+    return text
+
+
+def _shortened(text: str) -> str:
     return text if len(text) <= LONGEST_TEXT else text[:LONGEST_TEXT] + "…"
