@@ -6,6 +6,7 @@ on it and before the asker hears; meanwhile the mailbox is parked. Runs in turns
 
 from __future__ import annotations
 
+import contextlib
 import random
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
@@ -22,6 +23,7 @@ from platformd.domain.effects import Moment
 from platformd.domain.events import TimerElapsed
 from platformd.domain.machine import Step
 from platformd.domain.notice import Notice
+from platformd.errors import NotFound
 from platformd.ids import new_id
 
 
@@ -129,10 +131,16 @@ class SnapshotActor(BaseActor, Generic[S]):
         answer = Pending()
         self.park()
         saved = self.commit(result.state, self.notices(before, result.state) if changed else ())
-        saved.add_done_callback(
-            lambda done: self.resume(lambda: self._committed(before, result, done, answer))
-        )
+        saved.add_done_callback(lambda done: self._stored(before, result, done, answer))
         return answer
+
+    def _stored(self, before: S, result: Step[S, Any], saved: Future[Any], answer: Pending) -> None:
+        """On the writer's thread. One that was replaced while it waited has a successor that began from the row as it
+        was before: that one is replaced as well."""
+        resumed = self.resume(lambda: self._committed(before, result, saved, answer))
+        if not resumed and saved.exception() is None:
+            with contextlib.suppress(NotFound):
+                self.world.directory.restart(self.key)
 
     def _committed(self, before: S, result: Step[S, Any], saved: Future[Any], answer: Pending) -> None:
         """Durable: act and answer. Not durable: nothing has happened, and the asker hears why."""

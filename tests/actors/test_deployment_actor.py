@@ -5,10 +5,9 @@ from __future__ import annotations
 import pytest
 
 from actors.mailbox import State
-from actors.messages import Key
+from actors.messages import Key, Restarted
 from platformd.domain import commands, events
 from platformd.domain.deployment.state import Phase, Status
-from platformd.domain.operations import SaveDeployment
 from platformd.domain.snapshot import Exit
 from platformd.domain.spec import Restart, RestartPolicyKind, StopPolicy
 from platformd.drivers.fake import EXITS_AT_ONCE, NEVER_READY, READY, SLOW_TO_EXIT, Script
@@ -249,13 +248,17 @@ def test_a_refused_command_changes_nothing_and_the_actor_lives(stage: Stage) -> 
     assert len(stage.letters) == 0
 
 
-def test_only_the_next_operation_is_refused(stage: Stage) -> None:
+def test_replaced_while_it_waits_its_successor_goes_on_from_what_was_stored_in_the_end(stage: Stage) -> None:
     id = stage.deploy()
-    stage.store.refuse(SaveDeployment, NoSpace("full"))
-    with pytest.raises(NoSpace):
-        stage.ask(id, commands.Sleep())
-    assert stage.deployment(id).phase is Phase.READY
-    assert stage.ask(id, commands.Sleep()).phase in (Phase.DRAINING, Phase.ASLEEP)
+    stage.store.held = True
+    ask = stage.directory.ask(Key("deployment", id), commands.Cancel())
+    stage.directory.restart(Key("deployment", id))
+    with pytest.raises(Restarted):
+        ask.get(timeout=1)
+    assert len(stage.living(id)) == 1
+    stage.store.release()
+    assert stage.durable(id).status is Status.CANCELLED
+    assert (stage.living(id), stage.gateway.request(id)) == ([], ["NO_DEPLOYMENT"])
 
 
 # ---- facts never wait --------------------------------------------------------------------------------------
