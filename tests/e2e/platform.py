@@ -138,7 +138,8 @@ class Platform:
         return mine
 
     def keeper_pid(self) -> int:
-        return int((self.data_dir / "run" / "keeper.pid").read_text())
+        """Of the keeper that holds the file; a new one has emptied it for an instant before it writes its own."""
+        return int(eventually((self.data_dir / "run" / "keeper.pid").read_text))
 
     # ---- HTTP ----
 
