@@ -193,6 +193,7 @@ class Hold:
             return
         if self._gateway.serve.wake(deployment):
             deployment.wake_sent = clock.monotonic()
+            deployment.phase = ""  # what was told before belongs to falling asleep
 
     def _woken(self, deployment: Deployment) -> None:
         if deployment.wake_sent:
