@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -54,8 +55,11 @@ def busy(platform: Platform, tiny: Path, common: Path) -> Busy:
 
 
 def gateway_of(platform: Platform) -> psutil.Process | None:
-    found = [process for process in platform.family() if "platformd.gateway" in process.cmdline()]
-    return found[0] if found else None
+    for process in platform.family():
+        with contextlib.suppress(psutil.Error):  # one that has just been killed
+            if "platformd.gateway" in process.cmdline():
+                return process
+    return None
 
 
 def system_lines(platform: Platform, deployment: Any) -> list[str]:
