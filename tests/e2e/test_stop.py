@@ -43,7 +43,7 @@ def test_nothing_outlives_its_task(server: Platform, kind: str, brood: Path) -> 
     assert alive(deployment["id"])
     cancel(server, deployment)
     assert done(server, deployment)["status"] == "cancelled"
-    assert not zombies([server.keeper_pid(), server.pid])
+    assert eventually(lambda: not zombies([server.keeper_pid(), server.pid]))
 
 
 def test_two_thousand_children_go_too(server: Platform, brood: Path) -> None:

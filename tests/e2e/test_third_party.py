@@ -97,7 +97,7 @@ def test_on_a_port_of_its_own(server: Platform, site: Path, name: str) -> None:
     port = free_port()
     deployment_id = shell.run(CREATE_TISH.replace("8080", str(port)), ".id")
     serves_sleeps_and_wakes(server, deployment_id)
-    [task] = server.tasks(deployment_id, "running")
+    [task] = eventually(lambda: server.tasks(deployment_id, "running"))
     assert task["published_port"] == port
 
 
