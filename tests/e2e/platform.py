@@ -217,6 +217,15 @@ class Platform:
         assert answer.status == 202, answer.text
         return self.wait(deployment_id, lambda d: d["phase"] == "asleep")
 
+    def ended_tasks(self, deployment_id: str) -> list[Any]:
+        """Its tasks when all have ended; rows follow what happens by some milliseconds."""
+
+        def ended() -> list[Any] | None:
+            found = self.tasks(deployment_id)
+            return found if all(task["state"] in ("stopped", "failed") for task in found) else None
+
+        return eventually(ended)
+
     def tasks(self, deployment_id: str, *states: str) -> list[Any]:
         """The newest hundred tasks of a deployment, or the newest hundred in each of `states`."""
         if not states:

@@ -33,7 +33,7 @@ def test_an_app_may_put_itself_to_sleep(server: Platform, tiny: Path) -> None:
     server.get(host, "/exit?0")
     asleep = server.wait(deployment["id"], lambda d: d["phase"] == "asleep")
     assert (asleep["status"], asleep["reason"]) == ("running", None)
-    [task] = server.tasks(deployment["id"])
+    [task] = server.ended_tasks(deployment["id"])
     assert (task["state"], task["exit_code"]) == ("stopped", 0)
     assert server.get(host).status == 200
     assert eventually(lambda: len(server.tasks(deployment["id"])) == 2)
@@ -64,7 +64,7 @@ def test_a_job_succeeds(server: Platform, common: Path) -> None:
         ended = server.wait(ended["id"], lambda d: d["phase"] == "done")
         assert (ended["status"], ended["reason"]) == ("succeeded", None)
         assert starts(count) == 1
-        [task] = server.tasks(ended["id"])
+        [task] = server.ended_tasks(ended["id"])
         assert (task["state"], task["exit_code"], task["published_port"]) == ("stopped", 0, None)
 
 
@@ -89,7 +89,7 @@ def test_a_worker_is_ready_after_a_second_and_stays(server: Platform) -> None:
     deployment = server.deploy(script('echo "port: $PORT"', "exec sleep 1000"), idle_timeout_secs=1, **JOB)
     assert (deployment["status"], deployment["phase"]) == ("running", "ready")
     assert deployment["idle_deadline"] is None
-    [task] = server.tasks(deployment["id"])
+    [task] = eventually(lambda: server.tasks(deployment["id"], "running"))
     began, ready = (datetime.fromisoformat(task[key]) for key in ("started_at", "ready_at"))
     assert 0.95 <= (ready - began).total_seconds() < 3
     refused = server.get(host_of(deployment))
@@ -124,7 +124,7 @@ def test_max_runtime(server: Platform, tiny: Path, common: Path, cold_start: boo
     ended = server.wait(deployment["id"], lambda d: d["phase"] == final)
     assert ended["status"] == ("running" if cold_start else "failed")
     assert ended["reason"]["code"] == "MAX_RUNTIME"
-    [task] = server.tasks(deployment["id"])
+    [task] = server.ended_tasks(deployment["id"])
     assert task["reason"]["code"] == "MAX_RUNTIME"
     assert task["exit_code"] == 0, "it was asked, not killed"
     assert 1.9 <= lived(task) < 3.5
@@ -145,5 +145,5 @@ def test_max_runtime_lets_requests_finish(server: Platform, tiny: Path) -> None:
     deployment = server.deploy(tiny, max_runtime_secs=1)
     assert server.get(host_of(deployment), "/slow?2500").status == 200
     server.wait(deployment["id"], lambda d: d["phase"] == "asleep")
-    [task] = server.tasks(deployment["id"])
+    [task] = server.ended_tasks(deployment["id"])
     assert (task["reason"]["code"], task["exit_code"]) == ("MAX_RUNTIME", 0)

@@ -24,11 +24,7 @@ def ended_at(server: Platform, deployment_id: str, timeout: float = 20.0) -> dat
     """When its last task ended, by the server's own clock; waits until it sleeps."""
     server.wait(deployment_id, lambda d: d["phase"] == "asleep", timeout)
 
-    def when() -> str | None:
-        tasks = server.tasks(deployment_id)
-        return all(task["ended_at"] for task in tasks) and max(task["ended_at"] for task in tasks)
-
-    return datetime.fromisoformat(eventually(when))
+    return datetime.fromisoformat(max(task["ended_at"] for task in server.ended_tasks(deployment_id)))
 
 
 def idle_secs(server: Platform, deployment_id: str, since: datetime, timeout: float = 20.0) -> float:
@@ -48,7 +44,7 @@ def test_asleep_exactly_after_the_last_request_ended(server: Platform, tiny: Pat
 
 def test_one_that_nobody_calls_sleeps_too(server: Platform, tiny: Path) -> None:
     deployment = server.deploy(tiny, idle_timeout_secs=1)
-    [task] = server.tasks(deployment["id"])
+    [task] = eventually(lambda: server.tasks(deployment["id"], "running"))
     ready = datetime.fromisoformat(task["ready_at"])
     assert 0.0 < idle_secs(server, deployment["id"], ready) <= 2.0
 
@@ -149,7 +145,7 @@ def test_an_exclusive_one_waits_for_its_predecessor(server: Platform, tiny: Path
     assert answer.text != pid
     assert 0.5 < answer.seconds < 10
     [new] = eventually(lambda: server.tasks(deployment["id"], "running"))
-    [old] = server.tasks(deployment["id"], "stopped")
+    [old] = eventually(lambda: server.tasks(deployment["id"], "stopped"))
     assert old["ended_at"] <= new["started_at"]
 
 
