@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import random
 import threading
 import traceback
@@ -19,6 +20,7 @@ from urllib.parse import urlsplit
 
 from tests.e2e.platform import Answer
 
+SEED = int(os.environ.get("PLATFORMD_TEST_SEED") or random.randrange(2**32))
 PATIENCE = 40.0  # callers wait in the listen queue for up to 20 s
 _CUT = (ConnectionResetError, BrokenPipeError, http.client.HTTPException)
 

@@ -13,10 +13,9 @@ import pytest
 from tests.conftest import CI
 from tests.e2e.platform import Platform, host_of
 from tests.recovery import verify
-from tests.recovery.load import Load, churner, maker, scaler, sleeper, visitor
+from tests.recovery.load import SEED, Load, churner, maker, scaler, sleeper, visitor
 
 ROUNDS = int(os.environ.get("PLATFORMD_TEST_KILLS") or (100 if CI else 30))
-SEED = int(os.environ.get("PLATFORMD_TEST_SEED", str(random.randrange(2**32))))
 _log = logging.getLogger("kills")  # shown when the test fails
 LONGEST = 0.7  # seconds: from a start, or from being ready, to the kill
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
+import random
 import shutil
 import signal
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import psutil
 import pytest
@@ -17,9 +20,10 @@ import pytest
 import platformd
 from tests.e2e.platform import Platform, host_of
 from tests.recovery import verify
-from tests.recovery.load import Load, maker, sleeper, visitor
+from tests.recovery.load import SEED, Load, churner, maker, scaler, sleeper, visitor
 from tests.support import eventually
 
+_log = logging.getLogger("kills")  # shown when a test fails
 _PAUSE = threading.Event()
 
 
@@ -109,6 +113,51 @@ def test_serve_and_keeper_killed_together(busy: Busy) -> None:
     platform.start()
     assert platform.get(host_of(busy.steady), "/pid").text == busy.pid
     busy.all_is_well()
+
+
+def _holds_the_listeners(platform: Platform) -> bool:
+    """The keeper has them, so that neither serve nor gateway may take them along."""
+    wanted = {urlsplit(url).port for url in (platform.api_url, platform.gateway_url)}
+    with contextlib.suppress(psutil.Error, ValueError):
+        held = psutil.Process(platform.keeper_pid()).net_connections("tcp")
+        return wanted <= {connection.laddr.port for connection in held}
+    return False
+
+
+def _kill_keeper(platform: Platform) -> None:
+    """Only one that serve has settled in with: without both of them nobody holds the API's listener."""
+    os.kill(platform.keeper_pid(), signal.SIGKILL)
+    eventually(lambda: _holds_the_listeners(platform))
+
+
+def _kill_gateway(platform: Platform) -> None:
+    gateway = gateway_of(platform)
+    if gateway is not None:
+        gateway.kill()
+
+
+def _kill_serve(platform: Platform) -> None:
+    platform.kill()
+    platform.start()
+
+
+def test_all_three_killed_in_turn(busy: Busy, tiny: Path) -> None:
+    """In an order that chance gives, while versions come and go and replicas are added and taken away."""
+    platform, lots = busy.platform, random.Random(SEED)
+    _log.warning("PLATFORMD_TEST_SEED=%s", SEED)
+    env = {"MARK_FILE": str(busy.marks)}
+    scaled = platform.deploy(tiny, env=env, cold_start_enabled=False)
+    busy.load.gateway_dies = True
+    busy.load.add("scaler", scaler(scaled), pause=0.1)
+    churned = platform.app()["id"], busy.steady["spec"]["artifact_id"]
+    busy.load.add("churner", churner(*churned, env))
+    with busy.load.running():
+        for _ in range(12):
+            _PAUSE.wait(lots.uniform(0, 0.5))
+            lots.choice((_kill_serve, _kill_serve, _kill_gateway, _kill_keeper))(platform)
+            busy.load.check()
+    busy.all_is_well()
+    verify.assert_serving(platform, [busy.steady["id"], scaled["id"]])
 
 
 @pytest.fixture
