@@ -127,15 +127,21 @@ class Platform:
         eventually(lambda: not self.family(), 10)
 
     def family(self) -> list[psutil.Process]:
-        """Every process that belongs to this data directory: by its command line or its working directory."""
+        """Every process that belongs to this data directory."""
         mine = []
         for process in psutil.process_iter():
-            with contextlib.suppress(psutil.Error):
-                words = [*process.cmdline(), process.cwd()]
+            with contextlib.suppress(psutil.Error, OSError):
                 alive = process.status() != psutil.STATUS_ZOMBIE
-                if alive and any(str(self.data_dir) in word for word in words) and process.pid != os.getpid():
+                if alive and process.pid != os.getpid() and self._is_ours(process):
                     mine.append(process)
         return mine
+
+    def _is_ours(self, process: psutil.Process) -> bool:
+        """By its command line, its working directory, or, should it have left that, by its task's marker."""
+        if any(str(self.data_dir) in word for word in [*process.cmdline(), process.cwd()]):
+            return True
+        task = process.environ().get("TASK_ID", "")
+        return bool(task) and (self.data_dir / "run" / task).is_dir()
 
     def keeper_pid(self) -> int:
         """Of the keeper that holds the file; a new one has emptied it for an instant before it writes its own."""
