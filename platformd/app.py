@@ -25,7 +25,7 @@ from actors.creations import Creations
 from actors.dead_letters import DeadLetters
 from actors.deployment import DeploymentActor
 from actors.directory import Directory
-from actors.messages import Key
+from actors.messages import Key, ShuttingDown
 from actors.quarantine import quarantine
 from actors.recovery import Recovery, end_all, recover
 from actors.runtime import PoolRuntime
@@ -311,11 +311,9 @@ class Service:
             self.native.reconcile()
 
     def _hear_of_task(self, task_id: str, fact: TaskFact) -> None:
-        """From the driver, on the loop's thread or one of its workers."""
-        if threading.get_ident() != self.loop_thread:
-            self.directory.tell(Key("task", task_id), fact)
-            return
-        with self.runtime.lent():
+        """From the driver, on the loop's thread or one of its workers. After the actors are gone nobody listens."""
+        on_loop = threading.get_ident() == self.loop_thread
+        with contextlib.suppress(ShuttingDown), self.runtime.lent() if on_loop else contextlib.nullcontext():
             self.directory.tell(Key("task", task_id), fact)
 
     def _from_keeper(self, event: dict[str, Any]) -> None:
