@@ -46,17 +46,19 @@ from platformd.domain.spec import ProcessType
 from platformd.drivers.launch_order import NativeSettings
 from platformd.drivers.native import NativeDriver
 from platformd.errors import Conflict, PlatformError, Unavailable
+from platformd.gateway.command import command, environment
 from platformd.hub import Hub
 from platformd.links.gateway import GatewayLink
 from platformd.links.keeper import KeeperLink
 from platformd.logstore import LogStore
-from platformd.readiness import Readiness
+from platformd.readiness import Health, Readiness
 from platformd.store import Store
 from platformd.views import Views
 
 SWITCH_INTERVAL = 0.0005  # commits and wakes are a few GIL hand-overs; the default makes each cost 5 ms
 RECONCILE_SECS = 10.0
 SETTLE_SECS = 5.0
+GATEWAY_ENDS_SECS = 12.0
 READY_SECS = 30.0
 _log = observability.get_logger("app")
 
@@ -111,10 +113,13 @@ class Service:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.loop = asyncio.get_running_loop()
+        self.serve_socket = settings.data_dir / "run" / "serve.sock"
         self.loop_thread = threading.get_ident()
         self.hub = Hub(self.loop)
         self.readiness = Readiness()
         self.executables: dict[str, Path] = {}
+        self.gateway_gone = asyncio.Event()
+        self.left_keeper = False
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Service]:
@@ -173,7 +178,7 @@ class Service:
         if welcome.outdated:
             await self._upgrade_keeper()
         self.native.on_keeper_event({"op": "resynced", "tasks": list(welcome.tasks)})
-        self.readiness.set("native_driver", True)
+        self.readiness.set("native_driver", Health.OK)
         return list(welcome.tasks)
 
     async def _upgrade_keeper(self) -> None:
@@ -190,11 +195,10 @@ class Service:
         self.keeper = KeeperLink(settings.data_dir, self.loop, self._from_keeper, self._keeper_lost)
         self.artifacts = ArtifactFiles(settings.data_dir / "artifacts")
         self.logs = LogStore(settings.data_dir / "logs")
-        self.gateway = GatewayLink(settings.data_dir / "run" / "serve.sock", self.loop, self._from_gateway)
-        full = settings.gateway_errors == "full" or (
-            settings.gateway_errors is None and settings.gateway_on_loopback
+        self.gateway = GatewayLink(self.serve_socket, self.loop, self._from_gateway)
+        self.traffic = GatewayTraffic(
+            self.directory, self.store, self.gateway.send, settings.full_gateway_errors, self.loop
         )
-        self.traffic = GatewayTraffic(self.directory, self.store, self.gateway.send, full, self.loop)
         self.native = NativeDriver(
             send=self.keeper.send,
             loop=self.loop,
@@ -249,9 +253,7 @@ class Service:
     def _serve_api(self) -> None:
         bridge = Bridge(self.directory)
         settings = self.settings
-        port = settings.public_port
-        if port is None and settings.public_scheme == "http":
-            port = self.gateway_socket.getsockname()[1]
+        port = settings.shown_port(self.gateway_socket.getsockname()[1])
         addresses = Addresses(scheme=settings.public_scheme, domain=settings.domain, port=port)
         context = Context(
             settings=settings,
@@ -261,7 +263,7 @@ class Service:
             artifacts=self.artifacts,
             writes=Creations(self.store, self.directory, self.traffic, settings.domain),
             ask=lambda kind, id, message: bridge.ask_async(Key(kind, id), message),
-            ready=self.readiness,
+            ready=self._readyz,
             version=__version__,
             deployment=self.store.deployment,
             say=self._say,
@@ -275,25 +277,12 @@ class Service:
         found: Recovery = recover(self.world, records, self.host_restarted)
         self.native.end_strays(found.known)
         self.readiness.recovered()
-        self.readiness.set("store", True)
+        self.readiness.set("store", Health.OK)
         _log.info("recovered", deployments=found.deployments, tasks=len(found.known))
 
     async def _start_gateway(self) -> None:
-        settings = self.settings
-        proxies = [str(network) for network in settings.trusted_proxy]
-        argv = [
-            sys.executable,
-            "-m",
-            "platformd.gateway",
-            "--serve-socket",
-            str(settings.data_dir / "run" / "serve.sock"),
-            "--log-format",
-            settings.log_format or "json",
-            "--log-level",
-            settings.log_level,
-            *(["--trusted-proxy", *proxies] if proxies else []),
-        ]
-        await self.keeper.gateway(argv, _lasting_environment(), ["gateway"])
+        argv = command(self.settings, self.serve_socket)
+        await self.keeper.gateway(argv, environment(), ["gateway"])
 
     # ---- while it runs ----
 
@@ -321,21 +310,23 @@ class Service:
             self.hub.lines(event["deployments"])
             return
         if event["op"] == "resynced":
-            self.readiness.set("native_driver", True)
+            self.readiness.set("native_driver", Health.OK)
         self.native.on_keeper_event(event)
 
     def _keeper_lost(self) -> None:
-        self.readiness.set("native_driver", False, "the keeper is being replaced")
+        self.readiness.set("native_driver", Health.UNREADY, "the keeper is being replaced")
 
     def _from_gateway(self, report: Mapping[str, Any]) -> None:
         hello = report["op"] == "hello"
         with contextlib.nullcontext() if hello else self.runtime.lent():  # a full table is no short burst
             self.traffic.on_report(report)
         if hello:
-            self.readiness.set("gateway", True)
+            self.readiness.set("gateway", Health.OK)
+            self.gateway_gone.clear()
             heap.trim()
         elif report["op"] == "lost":
-            self.readiness.set("gateway", False, "the gateway is being replaced")
+            self.gateway_gone.set()
+            self.readiness.set("gateway", Health.UNREADY, "the gateway is being replaced")
 
     def _write_line(self, deployment_id: str, task_id: str | None, text: str) -> None:
         line = {"op": "log", "deployment": deployment_id, "task": task_id or deployment_id}
@@ -355,6 +346,13 @@ class Service:
             known = self.executables[artifact_id] = self.artifacts.path(artifact.sha256)
         return known
 
+    def _readyz(self) -> Mapping[str, Any]:
+        health = Health.OK if self.store.accepts_writes else Health.DEGRADED
+        self.readiness.set(
+            "store", health, "the disk refuses writes: nothing can be changed until there is room"
+        )
+        return self.readiness()
+
     def _usage(self, task_id: str) -> views.Usage | None:
         used = self.native.usage([task_id]).get(task_id)
         return None if used is None else views.Usage(used.cpu_percent, used.memory_bytes)
@@ -367,24 +365,27 @@ class Service:
 
     async def _wind_down(self) -> None:
         """No new commands, requests in flight end, what was accepted is stored."""
-        self.readiness.set("gateway", False, "the service is stopping")
+        self.readiness.set("gateway", Health.UNREADY, "the service is stopping")
         self.directory.refuse_commands(Unavailable("the service is stopping", code="SHUTTING_DOWN"))
         self.api_server.stop()
         await self.api.close()
         self.hub.close()
         await self.loop.run_in_executor(None, self.directory.settle, SETTLE_SECS)
         if self.settings.stop_tasks_on_exit:
-            self.timers.stop()
-            self.directory.drop()
-            await self.loop.run_in_executor(None, end_all, self.world)
+            await self._end_tasks()
         await self.api_server.close_all_connections()
 
+    async def _end_tasks(self) -> None:
+        """Once the gateway has let the requests in flight end."""
+        self.timers.stop()
+        self.directory.drop()
+        await self._leave_keeper()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.gateway_gone.wait(), GATEWAY_ENDS_SECS)
+        await self.loop.run_in_executor(None, end_all, self.world)
+
     async def _leave_keeper(self) -> None:
-        await self.keeper.bye()
-
-
-def _lasting_environment() -> dict[str, str]:
-    """For the gateway: only what a Python needs to run. With what differs from one start of serve to the next, such as
-    a service manager's ids, the keeper would replace a gateway that could go on."""
-    names = ("HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PATH", "TZ", "VIRTUAL_ENV")
-    return {name: value for name, value in os.environ.items() if name in names or name.startswith("PYTHON")}
+        """It ends the gateway and keeps our sockets no longer."""
+        if not self.left_keeper:
+            self.left_keeper = True
+            await self.keeper.bye()

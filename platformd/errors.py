@@ -50,10 +50,6 @@ class Malformed(PlatformError):
     status, code = 400, "MALFORMED"
 
 
-class Unauthorized(PlatformError):
-    status, code = 401, "UNAUTHORIZED"
-
-
 class Forbidden(PlatformError):
     status, code = 403, "FORBIDDEN"
 
@@ -70,12 +66,6 @@ class Conflict(PlatformError):
 
 class InvalidState(Conflict):
     code = "INVALID_STATE"
-
-
-class Stale(PlatformError):
-    """`If-Match` does not name the present revision."""
-
-    status, code = 412, "STALE_REVISION"
 
 
 class TooLarge(PlatformError):

@@ -1,4 +1,4 @@
-"""Typed identifiers. Every id is a UUID string; the types keep one kind from being passed as another.
+"""Identifiers: every object's id is a UUID string.
 
 Called from everywhere; pure apart from the operating system's random source. Safe on any thread.
 """
@@ -6,12 +6,6 @@ Called from everywhere; pure apart from the operating system's random source. Sa
 from __future__ import annotations
 
 import uuid
-from typing import NewType
-
-AppId = NewType("AppId", str)
-DeploymentId = NewType("DeploymentId", str)
-TaskId = NewType("TaskId", str)
-ArtifactId = NewType("ArtifactId", str)
 
 
 def new_id() -> str:

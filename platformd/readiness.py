@@ -4,22 +4,33 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from enum import StrEnum
 from typing import Any
 
 REQUIRED = ("store", "native_driver", "gateway")
+
+
+class Health(StrEnum):
+    """How a part is, best first; the whole is as its worst part."""
+
+    OK = "ok"
+    DEGRADED = "degraded"  # ready all the same
+    UNREADY = "unready"
 
 
 class Readiness:
     """Called it gives what `/readyz` shows."""
 
     def __init__(self) -> None:
-        self._parts: dict[str, tuple[bool, str | None]] = dict.fromkeys(REQUIRED, (False, "starting"))
+        self._parts: dict[str, tuple[Health, str | None]] = dict.fromkeys(
+            REQUIRED, (Health.UNREADY, "starting")
+        )
         self._ready = asyncio.Event()
         self.recovering = True
 
-    def set(self, part: str, well: bool, detail: str | None = None) -> None:
+    def set(self, part: str, health: Health, detail: str | None = None) -> None:
         """Note how a part is; `detail` says why it is not well."""
-        self._parts[part] = (well, detail)
+        self._parts[part] = (health, detail)
         self._judge()
 
     def recovered(self) -> None:
@@ -32,14 +43,18 @@ class Readiness:
 
     def __call__(self) -> Mapping[str, Any]:
         checks = {
-            name: {"status": "ok"} if well else {"status": "unready", "detail": detail}
-            for name, (well, detail) in self._parts.items()
+            name: {"status": health.value, **({} if health is Health.OK else {"detail": detail})}
+            for name, (health, detail) in self._parts.items()
         }
-        ready = self._ready.is_set()
-        return {"ready": ready, "status": "ok" if ready else "unready", "checks": checks}
+        return {"ready": self._ready.is_set(), "status": self._worst().value, "checks": checks}
+
+    def _worst(self) -> Health:
+        if self.recovering:
+            return Health.UNREADY
+        return max((health for health, _ in self._parts.values()), key=list(Health).index)
 
     def _judge(self) -> None:
-        if not self.recovering and all(well for well, _ in self._parts.values()):
-            self._ready.set()
-        else:
+        if self._worst() is Health.UNREADY:
             self._ready.clear()
+        else:
+            self._ready.set()

@@ -168,4 +168,4 @@ DeploymentEffect = (
     | AskForReturn
     | SystemLine
 )
-TaskEffect = LaunchTask | CloseInGateway | Signal | Kill | Sweep | Forget | Report | SystemLine
+TaskEffect = LaunchTask | CloseInGateway | Signal | Kill | Sweep | Forget | Report

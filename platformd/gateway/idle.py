@@ -68,6 +68,7 @@ class Activity:
         if order.mode == "idle":
             self._close_idle(order, deployment)
             return
+        deployment.drained |= set(order.tasks)
         tasks = deployment.take_out(set(order.tasks))
         self._drains.append(_Drain(order, tasks, clock.monotonic() + order.timeout))
         self._finish_drains(0.0)

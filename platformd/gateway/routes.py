@@ -80,13 +80,14 @@ class Deployment:
 
     `last_active` is when its last activity ended (boot ns, 0 = never here); `counts` what happened since the last
     report; `cold` says that the queue began while no task was open; `leaving` are tasks out of balance whose requests
-    have not all ended.
+    have not all ended; `drained` are those closed for good that serve may still list: it hears of that a moment later.
     """
 
     __slots__ = (
         "cold",
         "config",
         "counts",
+        "drained",
         "held",
         "id",
         "inflight",
@@ -115,6 +116,7 @@ class Deployment:
         self.refused_since = 0.0
         self.phase = ""
         self.counts: list[int] | None = None
+        self.drained: frozenset[str] = frozenset()
 
     def pick(self) -> Task | None:
         """The open task with the fewest requests, equals in turn; None when none may take one now."""
@@ -192,6 +194,7 @@ class Table:
         self.deployments = {id: old.get(id) or Deployment(id) for id in new.configs}
         for id, deployment in self.deployments.items():
             self._configure(deployment, new.configs[id])
+            deployment.drained = frozenset()
             self._retarget(deployment, new.targets.get(id, ()))
         gone = [deployment for id, deployment in old.items() if id not in self.deployments]
         for deployment in gone:
@@ -234,7 +237,11 @@ class Table:
             return None
         deployment = self.deployments.get(targets.deployment)
         if deployment is not None:
-            self._retarget(deployment, targets.tasks)
+            listed = frozenset(spec.task for spec in targets.tasks)
+            deployment.drained &= listed
+            self._retarget(
+                deployment, tuple(spec for spec in targets.tasks if spec.task not in deployment.drained)
+            )
         return deployment
 
     def _stage(self, staging: _Staging, routes: Routes) -> None:

@@ -163,7 +163,6 @@ class Commands:
         try:
             upgrade.hand_over(keeper, request.message["argv"])
         except OSError as error:
-            keeper.behind.append(keeper.starter.top_up)
             text = f"{request.message['argv']} cannot be executed: {error.strerror}"
             request.reply({"op": "upgrade_failed", "message": text})
 

@@ -46,7 +46,7 @@ class Keeper:
         self.journals = Journals(self._tell_lines, self.timers.after, Spool())
         self.exits = Exits(self.epoll, self.timers, self._ended)
         old = state or {}
-        self.spawner = Spawner(old.get("oom"), old.get("nofile"))
+        self.spawner = Spawner(old.get("oom"), old.get("nofile"), old.get("slots", ()))
         self.starter = Starter(self.spawner, self.journals, self.behind, self.know, self.knows)
         self.gateway = Gateway(self.timers, self.starter.gateway, self.tell)
         listener = connection.bind() if state is None else connection.reopen(state["listener"])
@@ -64,10 +64,9 @@ class Keeper:
         self.gateway.recover_sockets()
 
     def settle(self) -> None:
-        """Last step of every start: wait for serve, and prepare for launches."""
+        """Last step of every start: wait for serve."""
         if self.door.serve is None:
             self.serve_lost()
-        self.behind.append(self.starter.top_up)
         self._sweep()
 
     def know(self, task: Task) -> None:

@@ -79,20 +79,27 @@ class Spares:
         self.ready: deque[Spare] = deque()
         self.owner = (os.geteuid(), os.getegid())
         self._number = 0
+        self._refused = False
         self._enough = min(MOST_SPARES, resource.getrlimit(resource.RLIMIT_NOFILE)[1] // DESCRIPTORS_A_SPARE)
 
     def take(self) -> Spare:
+        self._refused = False
         return self.ready.popleft() if self.ready else self._make()
 
-    def top_up(self) -> bool:
-        """Make one more; False when there are enough or no more can be had."""
-        if len(self.ready) >= self._enough:
-            return False
+    def short(self) -> bool:
+        """True when one more is due: made when there is nothing else to do."""
+        return len(self.ready) < self._enough and not self._refused
+
+    def top_up(self) -> None:
+        """Make one more. Where none can be had, it is tried again once something was started or forgotten."""
         try:
             self.ready.append(self._make())
         except OSError:
-            return False
-        return len(self.ready) < self._enough
+            self._refused = True
+
+    def retry(self) -> None:
+        """There may be room again."""
+        self._refused = False
 
     def _make(self) -> Spare:
         self._number += 1

@@ -7,6 +7,7 @@ cost a second exec. The keeper has one thread, so wearing them for the instant o
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import resource
 import signal
@@ -25,6 +26,7 @@ _LIMITS = {
 }
 _LISTEN_PID = 'export LISTEN_PID=$$; exec "$@"'
 _BACKLOG = 4096
+SLOTS = 16  # so many, and none below: no slot lies where a child's descriptor is to go
 
 
 class Identity:
@@ -49,16 +51,34 @@ class Identity:
         return None if self.uid is None or self.gid is None else (self.uid, self.gid)
 
 
-class Spawner:
-    """Spawns with an identity; whatever happens, the keeper is as before afterwards."""
+def _reserve_slots() -> list[int]:
+    """The first one always is /dev/null, the others are while nothing is spawned."""
+    null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        return [fcntl.fcntl(null, fcntl.F_DUPFD_CLOEXEC, SLOTS) for _ in range(SLOTS)]
+    finally:
+        os.close(null)
 
-    def __init__(self, oom_inherited: str | None = None, nofile: int | None = None) -> None:
+
+class Spawner:
+    """Spawns with an identity; whatever happens, the keeper is as before afterwards.
+
+    What a child inherits is put into low `slots` for the instant of the spawn: the C library passes on no descriptor
+    whose number is beyond the child's soft limit (1024 as a rule), and the keeper may hold many thousands.
+    """
+
+    def __init__(
+        self,
+        oom_inherited: str | None = None,
+        nofile: int | None = None,
+        slots: Sequence[int] = (),
+    ) -> None:
         self.oom = OomScore()
         if oom_inherited is not None:
             self.oom.inherited = oom_inherited.encode()
         self.uid, self.gid, self.groups = os.geteuid(), os.getegid(), os.getgroups()
         self.home = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        self.null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        self.slots = list(slots) or _reserve_slots()
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         self.nofile = soft if nofile is None else nofile
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -73,12 +93,17 @@ class Spawner:
         identity: Identity | None = None,
     ) -> int:
         """The pid of the new process; OSError says why there is none. `fds` become 1 (stdout), 2, 3, …"""
-        actions = [(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in enumerate((self.null, *fds))]
+        null, *slots = self.slots[: 1 + len(fds)]
+        actions = [(os.POSIX_SPAWN_DUP2, slot, number) for number, slot in enumerate((null, *slots))]
         try:
+            for fd, slot in zip(fds, slots, strict=True):
+                os.dup2(fd, slot, inheritable=False)
             self._put_on(folder, identity)
             return _posix_spawn(argv, env, actions)
         finally:
             self._take_off(identity)
+            for slot in slots:
+                os.dup2(null, slot, inheritable=False)
 
     def _put_on(self, folder: str, identity: Identity | None) -> None:
         os.chdir(folder)
@@ -108,7 +133,7 @@ class Spawner:
             self.oom.set(self.oom.KEEPER)
 
     def close(self) -> None:
-        for fd in (self.oom.fd, self.home, self.null):
+        for fd in (self.oom.fd, self.home, *self.slots):
             os.close(fd)
 
 

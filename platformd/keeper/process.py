@@ -42,7 +42,8 @@ class Loop:
         """Until there is nothing left to keep."""
         keeper, behind = self.keeper, self.keeper.behind
         while not keeper.done:
-            wait = 0 if behind or self.children else keeper.timers.wait()
+            spares = keeper.starter.spares
+            wait = 0 if behind or self.children or spares.short() else keeper.timers.wait()
             bulk = False
             for fd, events in self.epoll.poll(wait, 64):
                 if fd == self.bulk:
@@ -56,6 +57,8 @@ class Loop:
                 self.children = bool(self._fenced(keeper.exits.collect))
             for _ in range(min(BEHIND_A_TURN, len(behind))):
                 self._fenced(behind.popleft())
+            if not behind and spares.short():
+                self._fenced(spares.top_up)
         while behind:
             self._fenced(behind.popleft())
 

@@ -1,11 +1,10 @@
 """From a launch request to a running task: folders, sockets, spawn, record. One thread.
 
-What the answer does not need (closing our copies, the record on disk, the next spare) is left on `behind`.
+What the answer does not need (closing our copies, the record on disk) is left on `behind`.
 """
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 import signal
@@ -74,18 +73,13 @@ class Starter:
     def gateway(self, argv: list[str], env: dict[str, str], sockets: list[int]) -> Task:
         """Start a gateway with `sockets` as its descriptors 3, 4, …"""
         name = f"{GATEWAY_PREFIX}{os.urandom(6).hex()}"
-        high = [
-            _above(fd, 2 + len(sockets)) for fd in sockets
-        ]  # a source must not lie where another is to go
+        env = {**env, "TASK_ID": name}
         try:
-            env = {**env, "TASK_ID": name}
             return self._start(
-                name, OWN_DEPLOYMENT, (None, None), _argv(argv), env, f"work/{name}", None, high
+                name, OWN_DEPLOYMENT, (None, None), _argv(argv), env, f"work/{name}", None, sockets
             )
         finally:
             self.settle()
-            for fd in high:
-                os.close(fd)
 
     def _start(
         self,
@@ -123,7 +117,6 @@ class Starter:
             spare.ours = []
             self.know(task)
             self.behind.append(lambda task=task: self._record(task))  # type: ignore[misc]
-            self.behind.append(self.top_up)
 
     def _owner(self, identity: Identity | None) -> tuple[int, int]:
         own = (self.spawner.uid, self.spawner.gid)
@@ -139,13 +132,9 @@ class Starter:
             except OSError:
                 self.journals.later(RETRY_SECONDS, lambda: self._record(task))
 
-    def top_up(self) -> None:
-        if self.spares.top_up():
-            self.behind.append(self.top_up)
-
     def forget(self, task: Task) -> None:
         self.behind.append(lambda: folders.remove(task.task))
-        self.behind.append(self.top_up)
+        self.spares.retry()
 
 
 def _born_at(pid: int, before: int, after: int) -> int:
@@ -174,7 +163,3 @@ def _argv(value: object) -> list[str]:
     if not isinstance(value, list) or not value or not all(isinstance(word, str) for word in value):
         raise ValueError(f"argv must be a list of strings that names a program, not {value!r:.100}")
     return value
-
-
-def _above(fd: int, lowest: int) -> int:
-    return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, lowest + 1)

@@ -65,6 +65,7 @@ def capture(keeper: Keeper) -> dict[str, Any]:
         "journals": keeper.journals.state(),
         "gateway": keeper.gateway.state(),
         "nofile": keeper.spawner.nofile,
+        "slots": keeper.spawner.slots,
         "oom": keeper.spawner.oom.inherited.decode(),
         "leaving": keeper.leaving,
     }
@@ -87,7 +88,7 @@ def restore(keeper: Keeper, state: dict[str, Any]) -> None:
 
 def descriptors(state: dict[str, Any]) -> list[int]:
     """The descriptors that a state speaks of."""
-    found = [state["lock"], state["listener"], *state["gateway"]["sockets"].values()]
+    found = [state["lock"], state["listener"], *state["gateway"]["sockets"].values(), *state.get("slots", ())]
     if state["serve"] is not None:
         found.append(state["serve"])
     for task in state["tasks"]:

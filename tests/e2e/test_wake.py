@@ -34,7 +34,7 @@ def test_a_thousand_requests_start_an_app_once(server: Platform, tiny: Path, com
     assert starts(count) == 2
     assert any("wake;dur=" in answer.headers["server-timing"] for answer in answers)
     # 500 ms beyond the start on a quiet machine; a crowded one makes the thousand connections alone slower.
-    assert percentile(answers, 0.99) < 0.3 + 2.5
+    assert percentile(answers, 0.99) < 0.3 + 1.0
 
 
 @pytest.mark.needs("python3 for tasks")
@@ -65,7 +65,7 @@ def _assert_fifty_of_sixty(server: Platform, host: str) -> None:
         assert b"WAKE_QUEUE_FULL" in answer.body
         assert int(answer.headers["retry-after"]) >= 1
     # Within 50 ms of coming; what is measured here includes sixty connections made at the same time.
-    assert max(answer.seconds for answer in refused) < 0.5
+    assert max(answer.seconds for answer in refused) < 0.25
 
 
 def test_health_decides_when_requests_may_come(server: Platform, tiny: Path) -> None:
@@ -76,7 +76,7 @@ def test_health_decides_when_requests_may_come(server: Platform, tiny: Path) -> 
     [first, *rest] = sorted(herd(server.gateway_url, host, 20), key=lambda answer: answer.ended)
     assert {answer.status for answer in (first, *rest)} == {200}
     assert first.seconds >= 0.78  # the app's clock began a little after the request's
-    assert first.seconds < 0.85 + 1.0
+    assert first.seconds < 0.85 + 0.5
     assert server.get(host, "/hits").text == "20\n"
 
 

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from platformd import clock
-from tests.gateway.harness import DEPLOYMENT, TASK, App, Gateway, Reply, get, say
+from tests.gateway.harness import DEPLOYMENT, TASK, App, Gateway, Reply, get, say, target
 from tests.support import eventually
 
 Apps = Callable[..., App]
@@ -118,6 +118,23 @@ def test_a_drain_waits_for_requests_and_lets_no_new_one_in(
         assert answer.result().status == 200
     assert gateway.serve.hear("closed", mode="drain")["tasks"] == [TASK]
     assert (len(old.heads), len(new.heads)) == (1, 1)
+
+
+def test_a_drained_task_stays_out_though_serve_lists_it_once_more(gateway: Gateway, app: Apps) -> None:
+    """A deployment that has not heard of it yet may be telling its targets at that very moment."""
+    old, new = app(), app()
+    gateway.open(old.address)
+    assert gateway.serve
+    close(gateway, "drain", timeout=20)
+    gateway.serve.hear("closed", mode="drain")
+    gateway.serve.send(op="targets", deployment=DEPLOYMENT, tasks=[target(old.address)])
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(gateway.get)
+        gateway.serve.hear("wake")
+        listed = [target(old.address), target(new.address, "another")]
+        gateway.serve.send(op="targets", deployment=DEPLOYMENT, tasks=listed)
+        assert answer.result().status == 200
+    assert (len(old.heads), len(new.heads)) == (0, 1)
 
 
 def test_a_drain_gives_up_at_its_time_limit(gateway: Gateway, app: Apps) -> None:

@@ -102,7 +102,7 @@ def test_a_launch_whose_record_was_not_written_is_found_by_its_marker(rig: Rig) 
     answer = rig.launch(UNIQUE, "sleep 50 & exec sleep 100")
     rig.kill_keeper()
     (rig.data_dir / "run" / UNIQUE / "launch.json").unlink(missing_ok=True)
-    for name in ("never-started", "spare-99"):
+    for name in ("never-started", "spare-9999"):
         (rig.data_dir / "run" / name).mkdir()
         (rig.data_dir / "work" / name).mkdir()
     client = rig.restart()

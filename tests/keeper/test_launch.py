@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from platformd.keeper.folders import MOST_SPARES
+from platformd.links.start import command
 from tests.keeper.rig import NOBODY, Rig, names_in, python
 from tests.support import eventually
 
@@ -183,9 +184,31 @@ def test_five_hundred_launches_in_a_row(rig: Rig) -> None:
     assert rig.keeper_log() == ""
 
 
+def test_more_descriptors_than_a_task_may_have_are_no_obstacle(no_leaks: None, tmp_path: Path) -> None:
+    """As on most machines: a low soft limit, which is the tasks', and a high hard one, which the keeper uses."""
+    for folder in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
+        folder.chmod(0o755)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+    try:
+        rig = Rig(tmp_path / "data")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    try:
+        eventually(lambda: len(names_in(f"/proc/{rig.keeper_pid}/fd")) > 600)
+        for number in range(100):
+            assert rig.launch(f"t{number}", "ulimit -Sn; exec sleep 100")["op"] == "launched"
+        eventually(lambda: rig.lines(task="t99") == ["256"])
+        rig.client.send({"op": "upgrade", "argv": command()})
+        rig.client.wait("upgraded")
+        assert rig.run("after", "ulimit -Sn")["code"] == 0
+    finally:
+        rig.close()
+
+
 def test_without_descriptors_left_a_launch_fails_and_the_keeper_lives(rig: Rig) -> None:
     resource.prlimit(rig.keeper_pid, resource.RLIMIT_NOFILE, (100, 100))
-    answers = [rig.launch(f"t{number}", "exec sleep 100") for number in range(60)]
+    answers = [rig.launch(f"t{number}", "exec sleep 100") for number in range(MOST_SPARES + 60)]
     failed = [answer for answer in answers if answer["op"] == "launch_failed"]
     assert failed and {answer["code"] for answer in failed} == {"EMFILE"}
     started = [answer for answer in answers if answer["op"] == "launched"]

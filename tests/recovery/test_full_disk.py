@@ -6,12 +6,14 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.e2e.platform import Platform, host_of
 from tests.recovery import verify
 from tests.recovery.follow import stored
+from tests.recovery.load import call
 from tests.support import eventually
 
 SIZE_MB = 32
@@ -74,6 +76,12 @@ def _acknowledged_until_refused(platform: Platform) -> list[str]:
     raise AssertionError("the disk is never full")
 
 
+def _readyz(platform: Platform) -> Any:
+    answer = call(platform.api_url, "GET", "/readyz")
+    assert answer is not None and answer.status == 200
+    return answer.json
+
+
 def messages(platform: Platform, deployment_id: str) -> list[str]:
     return [entry["message"] for entry in stored(platform, deployment_id)]
 
@@ -102,12 +110,15 @@ def test_a_full_disk(cramped: Platform, disk: SmallDisk, tiny: Path, common: Pat
         assert woken.status == 200
         eventually(lambda gone=int(woken.text): not Path(f"/proc/{gone}").exists(), 15)
     assert platform.get(host_of(steady), "/pid").text == pid
+    state = _readyz(platform)
+    assert (state["status"], state["checks"]["store"]["status"]) == ("degraded", "degraded"), state
 
     disk.make_room()
     created = eventually(
         lambda: (made := platform.api("POST", "/apps", {"name": "again"})).status == 201 and made, 20
     )
     apps.append(created.json["id"])
+    assert eventually(lambda: _readyz(platform)["status"] == "ok")
     platform.wait(dozing["id"], lambda d: d["phase"] == "asleep")
     assert platform.get(host_of(steady), "/say?kept").status == 200
     said = eventually(lambda: (texts := messages(platform, steady["id"])) and "kept" in texts and texts)

@@ -72,7 +72,18 @@ def test_an_orderly_stop_that_takes_the_tasks_along(sweeping: Platform, tiny: Pa
     stubborn = platform.deploy(tiny, env={**env, "IGNORE_TERM": "1"}, stop={"grace_secs": 1})
     asleep = platform.deploy(tiny, env=env)
     platform.sleep(asleep["id"])
+    slow: list[Answer | None] = []
+    host = host_of(polite)
+    request = threading.Thread(
+        target=lambda: slow.append(call(platform.gateway_url, "GET", "/slow?1500", host=host))
+    )
+    request.start()
+    platform.wait(polite["id"], lambda d: "requests_in_flight" in d["awake_because"])
     assert platform.terminate() == 0
+    request.join(20)
+    assert slow[0] is not None and (slow[0].status, slow[0].text) == (200, "ok\n"), (
+        "answered before its task ends"
+    )
     assert not verify.living(platform)
     eventually(lambda: not platform.family(), 30)
 
