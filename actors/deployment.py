@@ -1,7 +1,7 @@
 """The actor of one deployment: owns its lifecycle and idle timer, its tasks and what the gateway knows of it.
 
 Hears commands from handlers, Wake and idleness from the gateway, facts from its tasks and its timer. Made anew from
-its row it first compares what it remembers with the tasks that are known. Runs on pool threads.
+its row it first compares what it remembers with the tasks that are known. Runs in turns.
 """
 
 from __future__ import annotations

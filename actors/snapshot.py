@@ -1,7 +1,8 @@
 """The actor whose state is a persisted snapshot: load, step, save, carry out. The one way both kinds change.
 
 A fact acts at once and its row is written behind. A command is a promise: its row is durable before anything acts
-on it and before the asker hears; meanwhile the mailbox is parked. Runs in turns on pool threads.
+on it and before the asker hears; meanwhile the mailbox is parked. Runs in turns: on the pool's threads, or on
+the loop's while that is lent.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The actor of one task: owns its launch, its max runtime and its stop, and tells its deployment.
 
 Hears from its deployment (Birth, Stop), from its driver, the gateway and its timer (facts), and from handlers
-(Terminate). Made anew from its row after a restart, it takes its process over. Runs on pool threads.
+(Terminate). Made anew from its row after a restart, it takes its process over. Runs in turns.
 """
 
 from __future__ import annotations
@@ -87,8 +87,6 @@ class TaskActor(SnapshotActor[Task]):
                 self._driver.forget(state)
             case effects.Report(fact):
                 self.world.directory.tell(Key("deployment", state.deployment_id), fact, Lane.FACT)
-            case effects.SystemLine(text):
-                self.world.write_line(state.deployment_id, state.id, text)
 
     @property
     def _driver(self) -> Driver:
