@@ -13,7 +13,15 @@ from types import TracebackType
 from platformd.errors import Conflict
 
 # The task's user must reach the artifacts and its working directory, and nothing else.
-FOLDERS = {"": 0o711, "run": 0o700, "work": 0o711, "logs": 0o700, "artifacts": 0o711, "volumes": 0o711}
+FOLDERS = {
+    "": 0o711,
+    "run": 0o700,
+    "keys": 0o700,
+    "work": 0o711,
+    "logs": 0o700,
+    "artifacts": 0o711,
+    "volumes": 0o711,
+}
 
 
 def prepare(root: Path) -> None:
