@@ -10,9 +10,10 @@ from typing import Any, TypeVar
 from msgspec import UnsetType
 from tornado.web import HTTPError, stream_request_body
 
-from handlers import schemas
+from handlers import answers, schemas
 from handlers.base import Handler
 from handlers.bodies import LINGER
+from handlers.operation import BYTES, Scope, operation
 from handlers.paging import page_of
 from handlers.specs import invalid
 from platformd import clock
@@ -30,10 +31,19 @@ _SHA256 = re.compile(r"[0-9a-fA-F]{64}\Z")
 class ArtifactsHandler(Handler):
     """`/artifacts`."""
 
+    @operation(
+        "List artifacts",
+        Scope.READ,
+        query=schemas.ArtifactsQuery,
+        answers={200: answers.Page[answers.Artifact]},
+    )
     def get(self) -> None:
         query = self.query(schemas.ArtifactsQuery)
         self.answer(self.read(self.context.views.artifacts, page_of(query)))
 
+    @operation(
+        "Announce an artifact", Scope.DEPLOY, body=schemas.NewArtifact, answers={201: answers.Artifact}
+    )
     async def post(self) -> None:
         self.no_query()
         body = self.body(schemas.NewArtifact)
@@ -48,6 +58,9 @@ class ArtifactsHandler(Handler):
 class ArtifactHandler(Handler):
     """`/artifacts/:id`."""
 
+    @operation(
+        "Get an artifact", Scope.READ, answers={200: answers.Artifact}, problems=("404 ARTIFACT_NOT_FOUND",)
+    )
     def get(self, artifact_id: str) -> None:
         self.no_query()
         self.answer(self.read(self.context.views.artifact, artifact_id))
@@ -124,6 +137,18 @@ class UploadHandler(Handler):
             except (PlatformError, OSError) as error:
                 self._fail_now(error)
 
+    @operation(
+        "Upload an artifact's bytes",
+        Scope.DEPLOY,
+        body=BYTES,
+        answers={200: answers.Uploaded},
+        problems=(
+            "404 ARTIFACT_NOT_FOUND",
+            "409 ARTIFACT_COMPLETE",
+            "409 ARTIFACT_UPLOADING",
+            "413 ARTIFACT_TOO_LARGE",
+        ),
+    )
     async def post(self, artifact_id: str) -> None:
         if self._refusal is not None:
             raise self._refusal

@@ -7,8 +7,9 @@ from typing import Any
 
 from msgspec import UnsetType
 
-from handlers import schemas
+from handlers import answers, schemas
 from handlers.base import Handler
+from handlers.operation import Scope, operation
 from handlers.paging import page_of
 from handlers.specs import invalid, new_deployment, promoted, refuse_docker
 from handlers.volumes import VolumeRule
@@ -63,6 +64,13 @@ class DeploymentHandler(Handler):
 class DeploymentsOfAppHandler(DeploymentHandler):
     """`/apps/:id/deployments`."""
 
+    @operation(
+        "List an app's deployments",
+        Scope.READ,
+        query=schemas.CursorQuery,
+        answers={200: answers.Deployments},
+        problems=("404 APP_NOT_FOUND",),
+    )
     def get(self, app_id: str) -> None:
         query = self.query(schemas.CursorQuery)
         token = None if isinstance(query.page_token, UnsetType) else query.page_token
@@ -71,6 +79,18 @@ class DeploymentsOfAppHandler(DeploymentHandler):
         )
         self.answer(page)
 
+    @operation(
+        "Create a deployment",
+        Scope.DEPLOY,
+        body=schemas.NewDeployment,
+        answers={201: answers.Deployment},
+        problems=(
+            "404 APP_NOT_FOUND",
+            "409 ARTIFACT_INCOMPLETE",
+            "409 HOSTNAME_TAKEN",
+            "501 DOCKER_UNSUPPORTED",
+        ),
+    )
     async def post(self, app_id: str) -> None:
         self.no_query()
         self.read(self.context.views.app, app_id)
@@ -84,6 +104,12 @@ class DeploymentsOfAppHandler(DeploymentHandler):
 class DeploymentsHandler(DeploymentHandler):
     """`/deployments`."""
 
+    @operation(
+        "List deployments",
+        Scope.READ,
+        query=schemas.DeploymentsQuery,
+        answers={200: answers.Page[answers.Deployment]},
+    )
     def get(self) -> None:
         query = self.query(schemas.DeploymentsQuery)
         app_id = None if isinstance(query.app_id, UnsetType) else query.app_id.lower()
@@ -93,10 +119,24 @@ class DeploymentsHandler(DeploymentHandler):
 class OneDeploymentHandler(DeploymentHandler):
     """`/deployments/:id`."""
 
+    @operation(
+        "Get a deployment",
+        Scope.READ,
+        query=schemas.WaitQuery,
+        answers={200: answers.Deployment},
+        problems=("404 DEPLOYMENT_NOT_FOUND",),
+    )
     async def get(self, deployment_id: str) -> None:
         views = self.context.views
         self.answer(await self.long_poll("deployment", deployment_id, views.deployment))
 
+    @operation(
+        "Scale or change a deployment",
+        Scope.DEPLOY,
+        body=schemas.DeploymentChange,
+        answers={200: answers.Deployment},
+        problems=("404 DEPLOYMENT_NOT_FOUND", "409 INVALID_STATE"),
+    )
     async def patch(self, deployment_id: str) -> None:
         self.no_query()
         deployment = self.snapshot(deployment_id)
@@ -110,6 +150,20 @@ class OneDeploymentHandler(DeploymentHandler):
 class PromoteHandler(DeploymentHandler):
     """`/deployments/:id/promote`."""
 
+    @operation(
+        "Promote a deployment",
+        Scope.DEPLOY,
+        body=schemas.Promotion,
+        optional_body=True,
+        answers={201: answers.Promoted},
+        problems=(
+            "404 DEPLOYMENT_NOT_FOUND",
+            "409 INVALID_STATE",
+            "409 ARTIFACT_INCOMPLETE",
+            "409 HOSTNAME_TAKEN",
+            "501 DOCKER_UNSUPPORTED",
+        ),
+    )
     async def post(self, deployment_id: str) -> None:
         self.no_query()
         source = self.snapshot(deployment_id)
@@ -135,6 +189,14 @@ class PromoteHandler(DeploymentHandler):
 class CancelHandler(DeploymentHandler):
     """`/deployments/:id/cancel`."""
 
+    @operation(
+        "Cancel a deployment",
+        Scope.DEPLOY,
+        body=schemas.Nothing,
+        optional_body=True,
+        answers={200: answers.Deployment},
+        problems=("404 DEPLOYMENT_NOT_FOUND", "409 INVALID_STATE"),
+    )
     async def post(self, deployment_id: str) -> None:
         self.no_query()
         self.no_body()
@@ -144,6 +206,14 @@ class CancelHandler(DeploymentHandler):
 class WakeHandler(DeploymentHandler):
     """`/deployments/:id/wake`."""
 
+    @operation(
+        "Wake a deployment",
+        Scope.DEPLOY,
+        body=schemas.Nothing,
+        optional_body=True,
+        answers={202: answers.Deployment},
+        problems=("404 DEPLOYMENT_NOT_FOUND", "409 INVALID_STATE"),
+    )
     async def post(self, deployment_id: str) -> None:
         self.no_query()
         self.no_body()
@@ -153,6 +223,14 @@ class WakeHandler(DeploymentHandler):
 class SleepHandler(DeploymentHandler):
     """`/deployments/:id/sleep`."""
 
+    @operation(
+        "Put a deployment to sleep",
+        Scope.DEPLOY,
+        body=schemas.Nothing,
+        optional_body=True,
+        answers={202: answers.Deployment},
+        problems=("404 DEPLOYMENT_NOT_FOUND", "409 INVALID_STATE"),
+    )
     async def post(self, deployment_id: str) -> None:
         self.no_query()
         self.no_body()

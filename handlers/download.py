@@ -10,6 +10,7 @@ from typing import BinaryIO
 from tornado.iostream import StreamClosedError
 
 from handlers.base import Handler
+from handlers.operation import BYTES, Scope, operation
 from platformd.errors import Conflict, NotFound, PlatformError
 
 SENT_AT_ONCE = 256 << 10
@@ -19,6 +20,17 @@ _RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})\Z")
 class DownloadHandler(Handler):
     """`/artifacts/:id/download`, with `ETag` and `Range`."""
 
+    @operation(
+        "Download an artifact's bytes",
+        Scope.READ,
+        answers={200: BYTES, 206: BYTES, 304: None},
+        problems=(
+            "404 ARTIFACT_NOT_FOUND",
+            "404 ARTIFACT_LOST",
+            "409 ARTIFACT_INCOMPLETE",
+            "416 RANGE_NOT_SATISFIABLE",
+        ),
+    )
     async def get(self, artifact_id: str) -> None:
         self.no_query()
         artifact = self.read(self.context.views.artifact, artifact_id)

@@ -8,10 +8,11 @@ from typing import Any
 
 from msgspec import UNSET, UnsetType
 
-from handlers import schemas
+from handlers import answers, schemas
 from handlers.base import Handler
 from handlers.entries import shown
 from handlers.feeds import Feeds, Source, end_of, read, send_history
+from handlers.operation import Scope, operation, stream_of
 from handlers.quantities import instant
 from handlers.specs import invalid
 from handlers.sse import Reader, Streams, accepted
@@ -23,6 +24,13 @@ from platformd.logstore import Entry
 class LogsHandler(Handler):
     """`GET …/logs`: a bare array, oldest first."""
 
+    @operation(
+        "Get a deployment's output",
+        Scope.READ,
+        query=schemas.LogsQuery,
+        answers={200: list[answers.LogEntry]},
+        problems=("404 DEPLOYMENT_NOT_FOUND",),
+    )
     async def get(self, deployment_id: str) -> None:
         query = self.query(schemas.LogsQuery)
         self.read(self.context.views.deployment, deployment_id)
@@ -41,6 +49,13 @@ class LogsHandler(Handler):
 class TaskLogsHandler(LogsHandler):
     """`GET /tasks/:id/logs`."""
 
+    @operation(
+        "Get a task's output",
+        Scope.READ,
+        query=schemas.TaskLogsQuery,
+        answers={200: list[answers.LogEntry]},
+        problems=("404 TASK_NOT_FOUND",),
+    )
     async def get(self, task_id: str) -> None:
         query = self.query(schemas.TaskLogsQuery)
         task = self.read(self.context.views.task, task_id)
@@ -61,6 +76,13 @@ class StreamHandler(Handler):
         self.feeds = feeds
         self.streams = streams
 
+    @operation(
+        "Follow a deployment's output",
+        Scope.READ,
+        query=schemas.StreamQuery,
+        answers={200: stream_of(answers.LogEntry), 204: None},
+        problems=("404 DEPLOYMENT_NOT_FOUND",),
+    )
     async def get(self, deployment_id: str) -> None:
         query = self.query(schemas.StreamQuery)
         self.read(self.context.views.deployment, deployment_id)
@@ -149,6 +171,13 @@ class StreamHandler(Handler):
 class TaskStreamHandler(StreamHandler):
     """`GET /tasks/:id/logs/stream`."""
 
+    @operation(
+        "Follow a task's output",
+        Scope.READ,
+        query=schemas.TaskStreamQuery,
+        answers={200: stream_of(answers.LogEntry), 204: None},
+        problems=("404 TASK_NOT_FOUND",),
+    )
     async def get(self, task_id: str) -> None:
         query = self.query(schemas.TaskStreamQuery)
         task = self.read(self.context.views.task, task_id)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from handlers import answers
 from handlers.base import Handler
+from handlers.operation import Scope, operation
 from platformd.errors import Unavailable
 
 
 class HealthHandler(Handler):
     """`/healthz`: the loop turns."""
 
+    @operation("Tell that the service runs", None, answers={200: answers.Health})
     def get(self) -> None:
         self.no_query()
         self.answer({"status": "ok"})
@@ -17,6 +20,12 @@ class HealthHandler(Handler):
 class ReadyHandler(Handler):
     """`/readyz`: 200 once requests can be served, degraded or not; 503 with what is missing before."""
 
+    @operation(
+        "Tell whether the service is ready",
+        None,
+        answers={200: answers.Readiness},
+        problems=("503 NOT_READY",),
+    )
     def get(self) -> None:
         self.no_query()
         state = self.context.ready()
@@ -35,6 +44,7 @@ class ReadyHandler(Handler):
 class VersionHandler(Handler):
     """`/api/v1/version`."""
 
+    @operation("Get the version", Scope.READ, answers={200: answers.Version})
     def get(self) -> None:
         self.no_query()
         self.answer({"version": self.context.version, "api": "v1"})

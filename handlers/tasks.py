@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from msgspec import UnsetType
 
-from handlers import schemas
+from handlers import answers, schemas
 from handlers.base import Handler
+from handlers.operation import Scope, operation
 from handlers.paging import page_of
 from platformd.domain import commands
 from platformd.domain.task import TaskPhase
@@ -22,6 +23,7 @@ class _ListHandler(Handler):
 class TasksHandler(_ListHandler):
     """`/tasks`."""
 
+    @operation("List tasks", Scope.READ, query=schemas.TasksQuery, answers={200: answers.Page[answers.Task]})
     def get(self) -> None:
         query = self.query(schemas.TasksQuery)
         deployment_id = None if isinstance(query.deployment_id, UnsetType) else query.deployment_id.lower()
@@ -31,6 +33,13 @@ class TasksHandler(_ListHandler):
 class TasksOfDeploymentHandler(_ListHandler):
     """`/deployments/:id/tasks`."""
 
+    @operation(
+        "List a deployment's tasks",
+        Scope.READ,
+        query=schemas.TasksOfDeploymentQuery,
+        answers={200: answers.Page[answers.Task]},
+        problems=("404 DEPLOYMENT_NOT_FOUND",),
+    )
     def get(self, deployment_id: str) -> None:
         query = self.query(schemas.TasksOfDeploymentQuery)
         self.read(self.context.views.deployment, deployment_id)
@@ -40,6 +49,13 @@ class TasksOfDeploymentHandler(_ListHandler):
 class TaskHandler(Handler):
     """`/tasks/:id`."""
 
+    @operation(
+        "Get a task",
+        Scope.READ,
+        query=schemas.WaitQuery,
+        answers={200: answers.Task},
+        problems=("404 TASK_NOT_FOUND",),
+    )
     async def get(self, task_id: str) -> None:
         self.answer(await self.long_poll("task", task_id, self.context.views.task))
 
@@ -47,6 +63,14 @@ class TaskHandler(Handler):
 class StopHandler(Handler):
     """`/tasks/:id/stop`: 202 while it ends; one that has ended is answered as it is."""
 
+    @operation(
+        "Stop a task",
+        Scope.DEPLOY,
+        body=schemas.Nothing,
+        optional_body=True,
+        answers={200: answers.Task, 202: answers.Task},
+        problems=("404 TASK_NOT_FOUND",),
+    )
     async def post(self, task_id: str) -> None:
         self.no_query()
         self.no_body()

@@ -10,6 +10,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from tests.handlers.declared import hold
+
 PATIENCE = 10.0
 
 
@@ -93,7 +95,7 @@ class Connection:
 
 
 class Client:
-    """Calls one server; `call` checks that each error is a well-formed problem."""
+    """Calls one server; `call` checks that errors are well-formed problems and that answers are as declared."""
 
     def __init__(self, port: int) -> None:
         self.port = port
@@ -121,6 +123,7 @@ class Client:
             answer = await connection.answer(method)
         if answer.status >= 400 and answer.body:
             assert_problem(answer)
+        hold(method, path, answer.status, answer.headers.get("content-type", ""), answer.body)
         return answer
 
     def request(
