@@ -9,7 +9,7 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
-from handlers.schemas import Id
+from handlers.words import Id
 
 T = TypeVar("T")
 

@@ -17,9 +17,10 @@ from tornado.web import Finish
 from handlers.admitting import Admitting
 from handlers.jsonbody import decode
 from handlers.quantities import seconds
-from handlers.schemas import LONGEST_WAIT_SECS, NoQuery, Nothing, WaitQuery
+from handlers.schemas import NoQuery, Nothing, WaitQuery
 from handlers.specs import invalid
 from handlers.validation import collect, collect_query
+from handlers.words import LONGEST_WAIT_SECS
 from platformd import clock, ids
 from platformd.errors import PlatformError
 

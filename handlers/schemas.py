@@ -6,119 +6,27 @@ that a schema cannot say is a `check` in `Meta.extra`; `says` puts a pattern int
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec import UNSET, Meta, UnsetType
 
-from handlers import quantities
-from platformd import ids
-from platformd.domain.spec import ENV_NAME, parse_cpu, parse_memory
-
-TEN_YEARS = 315_360_000
-LONGEST_WAIT_SECS = 60
-LONGEST_ARGUMENT = 131_000  # Linux takes 128 KiB for one argument or variable
-RESERVED_NAMES = frozenset(
-    {
-        *(
-            "builds",
-            "by-subdomain",
-            "cancel",
-            "custom-domains",
-            "deploy",
-            "deployments",
-            "env",
-            "environments",
-        ),
-        *("registries", "release", "rollback", "source", "tasks", "trigger", "webhook-deliveries"),
-    }
+from handlers.words import (
+    LONGEST_WAIT_SECS,
+    Argument,
+    Body,
+    Id,
+    Later,
+    Name,
+    Path,
+    Quantity,
+    Seconds,
+    Slug,
+    duration,
+    is_cpu,
+    is_memory,
+    only,
 )
-
-
-def _not_yet(value: object) -> None:
-    if value is not None:
-        raise ValueError("is not supported yet; leave it out")
-
-
-def _only(*supported: object) -> Callable[[object], None]:
-    def check(value: object) -> None:
-        if value not in supported:
-            raise ValueError(f"{value!r} is not supported yet; use {supported[0]!r} or leave it out")
-
-    return check
-
-
-def _free_name(value: str) -> None:
-    if value.lower() in RESERVED_NAMES or ids.is_id(value):
-        raise ValueError(f"must not be {value!r}: that already means something in the API's paths")
-
-
-def cpu_text(value: str | float) -> str:
-    """A CPU quantity as `domain.spec` writes it."""
-    return f"{value:.9f}".rstrip("0").rstrip(".") if isinstance(value, float) else str(value)
-
-
-def _cpu(value: str | float) -> None:
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError("must be a finite number")
-    parse_cpu(cpu_text(value))
-
-
-def _memory(value: str | int) -> None:
-    parse_memory(str(value))
-
-
-def _duration(low: float, high: float) -> Callable[[str | float], None]:
-    def check(value: str | float) -> None:
-        if not low <= quantities.seconds(value) <= high:
-            raise ValueError(f"must be from {low:g} s to {high:g} s, not {value!r}")
-
-    return check
-
-
-Later = Annotated[Any, Meta(extra={"check": _not_yet})]
-Id = Annotated[
-    str,
-    Meta(
-        pattern=r"^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$",
-        extra={"says": "a UUID"},
-    ),
-]
-Name = Annotated[
-    str,
-    Meta(
-        max_length=40,
-        min_length=1,
-        pattern=r"^[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?$",
-        extra={
-            "says": "letters, digits and hyphens, with a letter or digit at both ends",
-            "check": _free_name,
-        },
-    ),
-]
-Slug = Annotated[
-    str,
-    Meta(
-        max_length=32,
-        min_length=1,
-        pattern=r"^[a-z0-9-]+$",
-        extra={"says": "lower-case letters, digits and hyphens"},
-    ),
-]
-Path = Annotated[
-    str,
-    Meta(
-        max_length=1024, pattern=r"^/[!-~]*$", extra={"says": "a path that begins with / and has no spaces"}
-    ),
-]
-Argument = Annotated[str, Meta(max_length=LONGEST_ARGUMENT)]
-Quantity = Annotated[str, Meta(max_length=40, pattern=r"^[0-9.]+[A-Za-z]*$", extra={"says": "a quantity"})]
-Seconds = Annotated[float, Meta(ge=1, le=TEN_YEARS)]
-
-
-class Body(Struct, forbid_unknown_fields=True, kw_only=True):
-    """What every body and query has in common: nothing unknown is taken."""
+from platformd.domain.spec import ENV_NAME
 
 
 class Nothing(Body):
@@ -162,8 +70,8 @@ class NewArtifact(Body):
 
 
 class ResourcesBody(Body):
-    cpu: Annotated[Quantity | int | float, Meta(extra={"check": _cpu})] | UnsetType = UNSET
-    memory: Annotated[Quantity | int, Meta(extra={"check": _memory})] | UnsetType = UNSET
+    cpu: Annotated[Quantity | int | float, Meta(extra={"check": is_cpu})] | UnsetType = UNSET
+    memory: Annotated[Quantity | int, Meta(extra={"check": is_memory})] | UnsetType = UNSET
     cpu_policy: Literal["cap", "share"] | UnsetType = UNSET
 
 
@@ -171,13 +79,13 @@ class HealthCheckBody(Body):
     path: Path | UnsetType = UNSET
     interval: (
         Annotated[
-            Annotated[str, Meta(max_length=20)] | int | float, Meta(extra={"check": _duration(0.1, 3600)})
+            Annotated[str, Meta(max_length=20)] | int | float, Meta(extra={"check": duration(0.1, 3600)})
         ]
         | UnsetType
     ) = UNSET
     timeout: (
         Annotated[
-            Annotated[str, Meta(max_length=20)] | int | float, Meta(extra={"check": _duration(0.01, 3600)})
+            Annotated[str, Meta(max_length=20)] | int | float, Meta(extra={"check": duration(0.01, 3600)})
         ]
         | UnsetType
     ) = UNSET
@@ -204,12 +112,12 @@ class RestartBody(Body):
 class WakeBody(Body):
     timeout_secs: Annotated[float, Meta(ge=0.1, le=3600)] | UnsetType = UNSET
     queue_limit: Annotated[int, Meta(ge=1, le=10_000)] | UnsetType = UNSET
-    concurrency: Annotated[int, Meta(ge=0, le=10_000, extra={"check": _only(0)})] | UnsetType = UNSET
+    concurrency: Annotated[int, Meta(ge=0, le=10_000, extra={"check": only(0)})] | UnsetType = UNSET
     replicas: Annotated[int, Meta(ge=1, le=100)] | UnsetType | None = UNSET
 
 
 class SleepBody(Body):
-    mode: Annotated[Literal["stop", "freeze", "auto"], Meta(extra={"check": _only("stop")})] | UnsetType = (
+    mode: Annotated[Literal["stop", "freeze", "auto"], Meta(extra={"check": only("stop")})] | UnsetType = (
         UNSET
     )
 
@@ -291,9 +199,9 @@ class DeploymentChange(Body):
 
 
 class Promotion(Body):
-    strategy: (
-        Annotated[Literal["instant", "rebuild"], Meta(extra={"check": _only("instant")})] | UnsetType
-    ) = UNSET
+    strategy: Annotated[Literal["instant", "rebuild"], Meta(extra={"check": only("instant")})] | UnsetType = (
+        UNSET
+    )
     environment: Slug = "production"
 
 
@@ -341,9 +249,9 @@ class CursorQuery(Body):
 
 
 class WaitQuery(Body):
-    wait: (
-        Annotated[str, Meta(max_length=20, extra={"check": _duration(0, LONGEST_WAIT_SECS)})] | UnsetType
-    ) = UNSET
+    wait: Annotated[str, Meta(max_length=20, extra={"check": duration(0, LONGEST_WAIT_SECS)})] | UnsetType = (
+        UNSET
+    )
     revision: Annotated[int, Meta(ge=0, le=1 << 53)] | UnsetType = UNSET
 
 

@@ -12,6 +12,7 @@ from msgspec import UNSET
 from handlers import quantities, schemas
 from handlers.validation import BAD, survey
 from handlers.volumes import VolumeRule
+from handlers.words import cpu_text
 from platformd.domain.spec import (
     CpuPolicy,
     DeploymentSpec,
@@ -113,7 +114,7 @@ def _resources(body: schemas.ResourcesBody) -> Resources:
     stated = UNSET if body.cpu is UNSET else CpuPolicy.CAP
     policy = stated if body.cpu_policy is UNSET else CpuPolicy(body.cpu_policy)
     return Resources(
-        **_said(cpu=_mapped(body.cpu, schemas.cpu_text), memory=_mapped(body.memory, str), cpu_policy=policy)
+        **_said(cpu=_mapped(body.cpu, cpu_text), memory=_mapped(body.memory, str), cpu_policy=policy)
     )
 
 
