@@ -14,6 +14,7 @@ from platformd.domain.deployment.state import Deployment
 from platformd.domain.snapshot import App, Artifact
 from platformd.domain.spec import DeploymentSpec
 from platformd.domain.task import Task
+from platformd.domain.variables import Precedence
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -43,9 +44,9 @@ class CreateApp(Operation[App]):
 class CreateDeployment(Operation[Deployment]):
     """The app's next version, pending. `at` is the wall clock, `steady` the instant deadlines count from.
 
-    Makes the environment when it is new. NotFound APP_NOT_FOUND, Invalid with the pointer /artifact_id for an unknown
-    artifact, Conflict ARTIFACT_INCOMPLETE for one without bytes, Conflict HOSTNAME_TAKEN when a new environment's
-    address belongs to somebody.
+    Makes the environment when it is new, and keeps the variables as they are now with the deployment. NotFound
+    APP_NOT_FOUND, Invalid with the pointer /artifact_id for an unknown artifact, Conflict ARTIFACT_INCOMPLETE for one
+    without bytes, Conflict HOSTNAME_TAKEN when a new environment's address belongs to somebody.
     """
 
     app_id: str
@@ -55,6 +56,7 @@ class CreateDeployment(Operation[Deployment]):
     at: datetime
     steady: datetime
     commit_sha: str | None = None
+    precedence: Precedence = Precedence.DEPLOYMENT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

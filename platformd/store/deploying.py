@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 
+import msgspec
 from peewee import SqliteDatabase
 
 from platformd.domain import naming
 from platformd.domain.deployment.state import Deployment, Identity, Phase, Status
 from platformd.domain.operations import Claim, ClaimCurrent, CreateDeployment, ReleaseCurrent
 from platformd.domain.spec import DeploymentSpec
+from platformd.domain.variables import Variable, merged
 from platformd.errors import Conflict, Fault, Invalid, NotFound
 from platformd.ids import new_id
 from platformd.store.codec import encode, stamp
 from platformd.store.saves import save
 
 PRODUCTION = "production"
+_variables = msgspec.json.Decoder(dict[str, Variable])
 
 # One statement for all there is to know: each one is a chance to lose the interpreter to another thread for a while.
 _NEXT_VERSION = """
-UPDATE apps SET versions = versions + 1 WHERE id = ?1
+UPDATE apps SET versions = versions + 1
+WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM removals WHERE app_id = ?1)
 RETURNING versions, name, namespace, subdomain,
           EXISTS (SELECT 1 FROM environments WHERE app_id = ?1 AND slug = ?2),
           EXISTS (SELECT 1 FROM artifacts WHERE id = ?3),
-          (SELECT sha256 FROM artifacts WHERE id = ?3)
+          (SELECT sha256 FROM artifacts WHERE id = ?3),
+          (SELECT snapshot FROM variables WHERE app_id = ?1 AND environment = ''),
+          (SELECT snapshot FROM variables WHERE app_id = ?1 AND environment = ?2)
 """
 _NEW_HOST = """
 INSERT INTO hosts (hostname, kind, label, app_id, environment, deployment_id) VALUES (?, ?, ?, ?, ?, ?)
@@ -50,8 +57,8 @@ def create_deployment(operation: CreateDeployment, database: SqliteDatabase) -> 
     app_id, slug, spec = operation.app_id, operation.environment, operation.spec
     row = database.execute_sql(_NEXT_VERSION, (app_id, slug, spec.artifact_id)).fetchone()
     if row is None:
-        raise NotFound(f"there is no app {app_id}", code="APP_NOT_FOUND")
-    version, name, namespace, subdomain, has_environment, has_artifact, sha256 = row
+        raise no_app(app_id)
+    version, name, namespace, subdomain, has_environment, has_artifact, sha256, of_app, of_environment = row
     if spec.artifact_id is not None:
         _check_artifact(spec.artifact_id, has_artifact, sha256)
     if not has_environment:
@@ -74,6 +81,7 @@ def create_deployment(operation: CreateDeployment, database: SqliteDatabase) -> 
             created_at=operation.at,
         ),
         spec=spec,
+        resolved_env=_resolved(of_app, of_environment, operation),
         status=Status.PENDING,
         phase=Phase.WAITING_FOR_BUILD if waits else Phase.STARTING,
         full=wanted,
@@ -124,6 +132,32 @@ def release_current(operation: ReleaseCurrent, database: SqliteDatabase) -> bool
     return bool(database.execute_sql(_RELEASE, values).rowcount)
 
 
+def hostname_taken(slug: str, label: str) -> Conflict:
+    return Conflict(
+        f"environment {slug!r} would be {label!r}, and that name is taken; choose another slug",
+        code="HOSTNAME_TAKEN",
+    )
+
+
+def no_app(app_id: str) -> NotFound:
+    return NotFound(f"there is no app {app_id}", code="APP_NOT_FOUND")
+
+
+def decode_variables(text: str | None) -> dict[str, Variable]:
+    """Variables as their columns hold them; none for a null."""
+    return _variables.decode(text) if text and text != "null" else {}
+
+
+def _resolved(
+    app: str | None, environment: str | None, operation: CreateDeployment
+) -> Mapping[str, Variable] | None:
+    """What the deployment's tasks will see; None when that is nothing but its own variables."""
+    if app is None and environment is None:
+        return None
+    own = operation.spec.env
+    return merged(decode_variables(app), decode_variables(environment), own, operation.precedence)
+
+
 def _progress(spec: DeploymentSpec) -> timedelta:
     return timedelta(seconds=spec.progress_deadline_secs)
 
@@ -143,10 +177,7 @@ def _add_environment(database: SqliteDatabase, operation: CreateDeployment, subd
     slug = operation.environment
     taken = add_environment(database, operation.app_id, subdomain, slug, operation.domain, operation.at)
     if taken is not None:
-        raise Conflict(
-            f"environment {slug!r} would be {taken!r}, and that name is taken; choose another slug",
-            code="HOSTNAME_TAKEN",
-        )
+        raise hostname_taken(slug, taken)
 
 
 def _take_preview_host(

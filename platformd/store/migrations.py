@@ -17,11 +17,12 @@ from peewee import SqliteDatabase
 from platformd import __version__
 from platformd.store.connection import Refused
 from platformd.store.models import MetaRow, create_tables
+from platformd.store.second_schema import second_schema
 
 Step = Callable[[SqliteDatabase], None]
 
 # Step n (from 1) leads from schema n to n + 1; `create_tables` always makes the schema after the last.
-STEPS: tuple[Step, ...] = ()
+STEPS: tuple[Step, ...] = (second_schema,)
 
 
 def migrate(database: SqliteDatabase, path: Path | None, steps: Sequence[Step] = STEPS) -> None:

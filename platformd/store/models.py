@@ -55,7 +55,7 @@ class EnvironmentRow(Model):  # type: ignore[misc]
 
 class HostRow(Model):  # type: ignore[misc]
     """Every hostname there is. `label` is its first part under the platform's own domain; `deployment_id` is set for
-    previews only."""
+    previews only, `id` and `created_at` for custom domains, whose label is the whole name."""
 
     hostname = TextField(primary_key=True)
     kind = TextField()
@@ -63,6 +63,8 @@ class HostRow(Model):  # type: ignore[misc]
     app_id = TextField(index=True)
     environment = TextField()
     deployment_id = TextField(null=True)
+    id = TextField(null=True)
+    created_at = TextField(null=True)
 
     class Meta:
         table_name = "hosts"
@@ -143,6 +145,48 @@ class ArtifactRow(Model):  # type: ignore[misc]
         indexes = ((("created_at", "id"), False),)
 
 
+class VariablesRow(Model):  # type: ignore[misc]
+    """The variables of an app (`environment` is empty) or of one of its environments, secrets sealed."""
+
+    app_id = TextField()
+    environment = TextField()
+    revision = IntegerField()
+    updated_at = TextField()
+    snapshot = TextField()
+
+    class Meta:
+        table_name = "variables"
+        primary_key = CompositeKey("app_id", "environment")
+        without_rowid = True
+
+
+class RegistryRow(Model):  # type: ignore[misc]
+    """What an app shows to a registry; the password is sealed."""
+
+    id = TextField(primary_key=True)
+    app_id = TextField()
+    host = TextField()
+    username = TextField()
+    password = TextField()
+    created_at = TextField()
+    updated_at = TextField()
+
+    class Meta:
+        table_name = "registries"
+        indexes = ((("app_id", "host"), True),)
+
+
+class RemovalRow(Model):  # type: ignore[misc]
+    """An app that is to go: the intent, until all of it is gone."""
+
+    app_id = TextField(primary_key=True)
+    at = TextField()
+
+    class Meta:
+        table_name = "removals"
+        without_rowid = True
+
+
 class AnchorRow(Model):  # type: ignore[misc]
     """Where steady time started in each boot."""
 
@@ -173,6 +217,9 @@ MODELS: tuple[Any, ...] = (
     DeploymentRow,
     TaskRow,
     ArtifactRow,
+    VariablesRow,
+    RegistryRow,
+    RemovalRow,
 )
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from peewee import SqliteDatabase
 
 from platformd import clock
-from platformd.domain import naming
+from platformd.domain import configuration, naming
 from platformd.domain.operations import (
     AdoptDomain,
     ClaimCurrent,
@@ -29,12 +29,11 @@ from platformd.domain.operations import (
 from platformd.domain.snapshot import App, Artifact
 from platformd.errors import Conflict, NotFound
 from platformd.ids import new_id
-from platformd.store import deploying
+from platformd.store import configuring, deploying
 from platformd.store.codec import Decoding
 from platformd.store.models import AnchorRow, AppRow, ArtifactRow, HostRow
 from platformd.store.saves import save
 
-FIRST_ENVIRONMENTS = ("development", "production")
 _decoding = Decoding()
 
 
@@ -54,6 +53,14 @@ def apply(operation: Operation[Any], database: SqliteDatabase) -> Any:
 apply.register(CreateDeployment, deploying.create_deployment)
 apply.register(ClaimCurrent, deploying.claim_current)
 apply.register(ReleaseCurrent, deploying.release_current)
+apply.register(configuration.UpdateApp, configuring.update_app)
+apply.register(configuration.ChangeVariables, configuring.change_variables)
+apply.register(configuration.CreateEnvironment, configuring.create_environment)
+apply.register(configuration.DeleteEnvironment, configuring.delete_environment)
+apply.register(configuration.AddDomain, configuring.add_domain)
+apply.register(configuration.RemoveDomain, configuring.remove_domain)
+apply.register(configuration.SetRegistry, configuring.set_registry)
+apply.register(configuration.RemoveRegistry, configuring.remove_registry)
 
 
 @apply.register
@@ -79,7 +86,7 @@ def _(operation: CreateApp, database: SqliteDatabase) -> App:
     if taken.exists(database):
         raise _subdomain_taken(app, app.subdomain)
     save(database, app)
-    for slug in FIRST_ENVIRONMENTS:
+    for slug in configuring.FIRST_ENVIRONMENTS:
         label = deploying.add_environment(
             database, app.id, app.subdomain, slug, operation.domain, operation.at
         )
@@ -128,7 +135,7 @@ def _(operation: SaveAnchor, database: SqliteDatabase) -> None:
 def _(operation: AdoptDomain, database: SqliteDatabase) -> int:
     hostname = HostRow.label.concat("." + operation.domain)
     kept = (HostRow.kind, HostRow.label, HostRow.app_id, HostRow.environment, HostRow.deployment_id)
-    rows = HostRow.select(hostname, *kept).distinct()
+    rows = HostRow.select(hostname, *kept).where(HostRow.kind != "custom").distinct()
     query = HostRow.insert_from(rows, (HostRow.hostname, *kept)).on_conflict_ignore()
     return int(query.as_rowcount().execute(database))
 

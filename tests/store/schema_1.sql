@@ -1,0 +1,26 @@
+-- The database as release 0.1 made it first. Never changed: it is what is migrated from.
+CREATE TABLE "meta" ("key" TEXT NOT NULL PRIMARY KEY, "value" TEXT NOT NULL);
+CREATE TABLE "anchors" ("boot_id" TEXT NOT NULL PRIMARY KEY, "boot_ns" INTEGER NOT NULL, "utc" TEXT NOT NULL);
+CREATE TABLE "apps" ("id" TEXT NOT NULL PRIMARY KEY, "name" TEXT NOT NULL, "namespace" TEXT NOT NULL, "subdomain" TEXT NOT NULL, "versions" INTEGER NOT NULL, "created_at" TEXT NOT NULL, "updated_at" TEXT NOT NULL, "revision" INTEGER NOT NULL, "format" INTEGER NOT NULL, "snapshot" TEXT NOT NULL);
+CREATE UNIQUE INDEX "approw_subdomain" ON "apps" ("subdomain");
+CREATE UNIQUE INDEX "approw_namespace_name" ON "apps" ("namespace", "name");
+CREATE INDEX "approw_created_at_id" ON "apps" ("created_at", "id");
+CREATE TABLE "environments" ("app_id" TEXT NOT NULL, "slug" TEXT NOT NULL, "current_deployment" TEXT, "current_version" INTEGER, "created_at" TEXT NOT NULL, PRIMARY KEY ("app_id", "slug")) WITHOUT ROWID;
+CREATE TABLE "hosts" ("hostname" TEXT NOT NULL PRIMARY KEY, "kind" TEXT NOT NULL, "label" TEXT NOT NULL, "app_id" TEXT NOT NULL, "environment" TEXT NOT NULL, "deployment_id" TEXT) WITHOUT ROWID;
+CREATE INDEX "hostrow_app_id" ON "hosts" ("app_id");
+CREATE TABLE "deployments" ("id" TEXT NOT NULL PRIMARY KEY, "app_id" TEXT NOT NULL, "environment" TEXT NOT NULL, "version" INTEGER NOT NULL, "status" TEXT NOT NULL, "phase" TEXT NOT NULL, "awake" INTEGER NOT NULL, "artifact_id" TEXT, "revision" INTEGER NOT NULL, "created_at" TEXT NOT NULL, "updated_at" TEXT NOT NULL, "format" INTEGER NOT NULL, "snapshot" TEXT NOT NULL);
+CREATE UNIQUE INDEX "deploymentrow_app_id_version" ON "deployments" ("app_id", "version");
+CREATE INDEX "deploymentrow_app_id_environment_status" ON "deployments" ("app_id", "environment", "status");
+CREATE INDEX "deploymentrow_created_at_id" ON "deployments" ("created_at", "id");
+CREATE INDEX "deploymentrow_updated_at_id" ON "deployments" ("updated_at", "id");
+CREATE INDEX "deploymentrow_status_id" ON "deployments" ("status", "id");
+CREATE INDEX "deployments_awake" ON "deployments" ("id") WHERE ("awake" = 1);
+CREATE TABLE "tasks" ("id" TEXT NOT NULL PRIMARY KEY, "deployment_id" TEXT NOT NULL, "app_id" TEXT NOT NULL, "slot" INTEGER NOT NULL, "state" TEXT NOT NULL, "live" INTEGER NOT NULL, "revision" INTEGER NOT NULL, "created_at" TEXT NOT NULL, "updated_at" TEXT NOT NULL, "format" INTEGER NOT NULL, "snapshot" TEXT NOT NULL);
+CREATE INDEX "taskrow_deployment_id_live" ON "tasks" ("deployment_id", "live");
+CREATE INDEX "taskrow_created_at_id" ON "tasks" ("created_at", "id");
+CREATE INDEX "taskrow_state_id" ON "tasks" ("state", "id");
+CREATE INDEX "tasks_live" ON "tasks" ("id") WHERE ("live" = 1);
+CREATE TABLE "artifacts" ("id" TEXT NOT NULL PRIMARY KEY, "name" TEXT NOT NULL, "sha256" TEXT, "size" INTEGER, "created_at" TEXT NOT NULL, "format" INTEGER NOT NULL, "snapshot" TEXT NOT NULL);
+CREATE INDEX "artifactrow_sha256" ON "artifacts" ("sha256");
+CREATE INDEX "artifactrow_created_at_id" ON "artifacts" ("created_at", "id");
+PRAGMA user_version = 1;
