@@ -8,22 +8,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Any, TypeVar
 
 import msgspec
 
 from handlers.schemas import NoQuery
+from platformd.domain.token import Scope
+
+__all__ = [
+    "BYTES",
+    "EVERYWHERE",
+    "OF_BODIES",
+    "OF_WRITES",
+    "Content",
+    "Operation",
+    "Scope",
+    "operation",
+    "operation_of",
+    "stream_of",
+]
 
 Method = TypeVar("Method", bound=Callable[..., Any])
-
-
-class Scope(StrEnum):
-    """What a token may do; each contains the ones before it."""
-
-    READ = "read"
-    DEPLOY = "deploy"
-    ADMIN = "admin"
 
 
 @dataclass(frozen=True, slots=True)

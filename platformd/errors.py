@@ -50,6 +50,12 @@ class Malformed(PlatformError):
     status, code = 400, "MALFORMED"
 
 
+class Unauthenticated(PlatformError):
+    """Nobody known is calling: no token where one is needed, or one that is not valid."""
+
+    status, code = 401, "TOKEN_REQUIRED"
+
+
 class Forbidden(PlatformError):
     status, code = 403, "FORBIDDEN"
 
@@ -66,6 +72,16 @@ class Conflict(PlatformError):
 
 class InvalidState(Conflict):
     code = "INVALID_STATE"
+
+
+class PreconditionFailed(PlatformError):
+    """The object is not, or no more, as the caller thinks; `If-Match` named another revision."""
+
+    status, code = 412, "STALE_REVISION"
+
+    @classmethod
+    def of(cls, expected: int, present: int) -> PreconditionFailed:
+        return cls(f"this is revision {present}, not {expected}; read it again and decide anew")
 
 
 class TooLarge(PlatformError):

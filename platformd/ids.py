@@ -5,6 +5,7 @@ Called from everywhere; pure apart from the operating system's random source. Sa
 
 from __future__ import annotations
 
+import secrets
 import uuid
 
 
@@ -19,3 +20,8 @@ def is_id(text: str) -> bool:
         return str(uuid.UUID(text)) == text.lower()
     except ValueError:
         return False
+
+
+def new_secret(prefix: str) -> str:
+    """`prefix`, an underscore and 256 random bits as 43 characters that need no quoting anywhere."""
+    return f"{prefix}_{secrets.token_urlsafe(32)}"

@@ -105,11 +105,12 @@ class SaveTask(Operation[Task]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CreateArtifact(Operation[Artifact]):
-    """Announce an executable; its bytes come later."""
+    """Announce an executable; its bytes come later. `app_id` when it is for one app only."""
 
     name: str
     content_type: str
     at: datetime
+    app_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -56,7 +56,8 @@ class App:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Artifact:
-    """An executable: announced first, complete once `sha256` and `size` (bytes) are known."""
+    """An executable: announced first, complete once `sha256` and `size` (bytes) are known. `app_id` is the only app
+    whose bound tokens may touch it: one of them made it. None when it was made by anybody else."""
 
     id: str
     name: str
@@ -65,3 +66,4 @@ class Artifact:
     uploaded_at: datetime | None = None
     sha256: str | None = None
     size: int | None = None
+    app_id: str | None = None

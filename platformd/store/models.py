@@ -18,6 +18,8 @@ from peewee import (
     TextField,
 )
 
+from platformd.store.access_models import RequestKeyRow, TokenRow
+
 
 class AppRow(Model):  # type: ignore[misc]
     """`versions` is the last version number given to a deployment of the app."""
@@ -130,7 +132,7 @@ TaskRow.add_index(TaskRow.id, where=(TaskRow.live == 1), name="tasks_live")
 
 
 class ArtifactRow(Model):  # type: ignore[misc]
-    """Announced executables; `sha256` is null until the bytes are there."""
+    """Announced executables; `sha256` is null until the bytes are there, `app_id` unless it is for one app only."""
 
     id = TextField(primary_key=True)
     name = TextField()
@@ -139,6 +141,7 @@ class ArtifactRow(Model):  # type: ignore[misc]
     created_at = TextField()
     format = IntegerField()
     snapshot = TextField()
+    app_id = TextField(null=True)
 
     class Meta:
         table_name = "artifacts"
@@ -220,6 +223,8 @@ MODELS: tuple[Any, ...] = (
     VariablesRow,
     RegistryRow,
     RemovalRow,
+    TokenRow,
+    RequestKeyRow,
 )
 
 

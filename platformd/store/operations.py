@@ -26,10 +26,12 @@ from platformd.domain.operations import (
     SaveDeployment,
     SaveTask,
 )
+from platformd.domain.retries import ForgetAnswers, IfRevision, KeepAnswer, Once
 from platformd.domain.snapshot import App, Artifact
+from platformd.domain.token import CreateToken, RevokeToken, TokenUsed
 from platformd.errors import Conflict, NotFound
 from platformd.ids import new_id
-from platformd.store import configuring, deploying
+from platformd.store import configuring, deploying, retries, tokens
 from platformd.store.codec import Decoding
 from platformd.store.models import AnchorRow, AppRow, ArtifactRow, HostRow
 from platformd.store.saves import save
@@ -61,6 +63,21 @@ apply.register(configuration.AddDomain, configuring.add_domain)
 apply.register(configuration.RemoveDomain, configuring.remove_domain)
 apply.register(configuration.SetRegistry, configuring.set_registry)
 apply.register(configuration.RemoveRegistry, configuring.remove_registry)
+apply.register(CreateToken, tokens.create)
+apply.register(RevokeToken, tokens.revoke)
+apply.register(TokenUsed, tokens.used)
+apply.register(KeepAnswer, retries.keep)
+apply.register(ForgetAnswers, retries.forget)
+
+
+@apply.register(Once)
+def _(operation: Once[Any], database: SqliteDatabase) -> Any:
+    return retries.once(operation, database, apply)
+
+
+@apply.register(IfRevision)
+def _(operation: IfRevision[Any], database: SqliteDatabase) -> Any:
+    return retries.if_revision(operation, database, apply)
 
 
 @apply.register
@@ -98,7 +115,11 @@ def _(operation: CreateApp, database: SqliteDatabase) -> App:
 @apply.register
 def _(operation: CreateArtifact, database: SqliteDatabase) -> Artifact:
     artifact = Artifact(
-        id=new_id(), name=operation.name, content_type=operation.content_type, created_at=operation.at
+        id=new_id(),
+        name=operation.name,
+        content_type=operation.content_type,
+        app_id=operation.app_id,
+        created_at=operation.at,
     )
     save(database, artifact)
     return artifact

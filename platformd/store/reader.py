@@ -21,10 +21,10 @@ from platformd.store.codec import Decoding
 PORTION = 500
 T = TypeVar("T", App, Artifact, Deployment, Task)
 
-_TABLES: dict[type, str] = {App: "apps", Artifact: "artifacts", Deployment: "deployments", Task: "tasks"}
+TABLES: dict[type, str] = {App: "apps", Artifact: "artifacts", Deployment: "deployments", Task: "tasks"}
 # As bytes: text that is no UTF-8 would fail the whole query, not its own row.
 _RECORD = "SELECT id, format, CAST(snapshot AS BLOB) FROM"
-_BY_ID = {kind: f"{_RECORD} {table} WHERE id = ?" for kind, table in _TABLES.items()}
+RECORD_BY_ID = {kind: f"{_RECORD} {table} WHERE id = ?" for kind, table in TABLES.items()}
 
 # A crash may come between an environment's row and those of the deployments it was taken from and given to.
 _CONTESTED = """
@@ -80,12 +80,12 @@ class Reader:
         return self._connection().execute(sql, values).fetchone()
 
     def get(self, kind: type[T], id: str) -> T | None:
-        row = self._connection().execute(_BY_ID[kind], (id,)).fetchone()
+        row = self._connection().execute(RECORD_BY_ID[kind], (id,)).fetchone()
         return None if row is None else self._decode(kind, *row)
 
     def all(self, kind: type[T], clause: str = "", *values: object) -> Iterator[T]:
         """Every readable record of a kind whose row meets `clause` (SQL after the table's name)."""
-        sql = f"{_RECORD} {_TABLES[kind]} {clause}"
+        sql = f"{_RECORD} {TABLES[kind]} {clause}"
         for row in self._each(sql, *values):
             record = self._decode(kind, *row)
             if record is not None:

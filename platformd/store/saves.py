@@ -65,6 +65,7 @@ _ARTIFACT: _Columns = {
     "name": "value ->> '$.name'",
     "sha256": "value ->> '$.sha256'",
     "size": "value ->> '$.size'",
+    "app_id": "value ->> '$.app_id'",
     "created_at": _instant("$.created_at"),
 }
 _NEVER_UPDATED = frozenset({"id", "created_at", "versions"})

@@ -19,6 +19,19 @@ STATEMENTS = (
         password TEXT NOT NULL, created_at TEXT NOT NULL, updated_at TEXT NOT NULL
     )""",
     "CREATE UNIQUE INDEX registryrow_app_id_host ON registries (app_id, host)",
+    "ALTER TABLE artifacts ADD COLUMN app_id TEXT",
+    """CREATE TABLE tokens (
+        id TEXT NOT NULL PRIMARY KEY, name TEXT NOT NULL, digest TEXT NOT NULL, prefix TEXT NOT NULL,
+        scope TEXT NOT NULL, app_id TEXT, created_at TEXT NOT NULL, last_used_at TEXT, revoked_at TEXT
+    )""",
+    "CREATE UNIQUE INDEX tokenrow_digest ON tokens (digest)",
+    "CREATE INDEX tokenrow_app_id ON tokens (app_id)",
+    "CREATE INDEX tokenrow_created_at_id ON tokens (created_at, id)",
+    """CREATE TABLE request_keys (
+        id TEXT NOT NULL PRIMARY KEY, fingerprint TEXT NOT NULL, kind TEXT, object_id TEXT, status INTEGER,
+        headers TEXT, body BLOB, created_at TEXT NOT NULL
+    ) WITHOUT ROWID""",
+    "CREATE INDEX requestkeyrow_created_at ON request_keys (created_at)",
     "CREATE TABLE removals (app_id TEXT NOT NULL PRIMARY KEY, at TEXT NOT NULL) WITHOUT ROWID",
 )
 

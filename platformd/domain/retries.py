@@ -1,0 +1,80 @@
+"""What makes a request safe to repeat: an answer kept under the caller's key, and a change only from the revision seen.
+
+Pure records; the handlers make them, the store carries them out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import TypeVar
+
+from platformd.domain.operations import Operation
+
+T = TypeVar("T")
+
+KEPT = timedelta(hours=24)
+
+
+@dataclass(frozen=True, slots=True)
+class RequestKey:
+    """An `Idempotency-Key` with all it belongs to: `id` is a digest over token, method, path and key; `fingerprint` one
+    over query and body."""
+
+    id: str
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True)
+class KeptAnswer:
+    """A response as it went out."""
+
+    status: int
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class KeptRequest:
+    """What is known of a key. `answer` is None when the request made its object and then ended with the server."""
+
+    fingerprint: str
+    answer: KeptAnswer | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Once(Operation[T]):
+    """Carry out `operation`, which makes one object, unless that was done under `key` before: then that object is the
+    result. The key is stored in the same piece."""
+
+    operation: Operation[T]
+    key: RequestKey
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeepAnswer(Operation[None]):
+    """What to answer to this key from now on."""
+
+    key: RequestKey
+    answer: KeptAnswer
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForgetAnswers(Operation[int]):
+    """Drop the keys from before `before`; how many there were."""
+
+    before: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IfRevision(Operation[T]):
+    """Carry out `operation` only while the record `id` of `kind` is at `revision`; else PreconditionFailed
+    STALE_REVISION."""
+
+    operation: Operation[T]
+    kind: type
+    id: str
+    revision: int
