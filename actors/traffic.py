@@ -224,6 +224,9 @@ def _config(routing: Routing) -> protocol.Config:
         wake_timeout=routing.wake_timeout_secs,
         queue_limit=routing.queue_limit,
         concurrency=routing.concurrency,
+        no_wake=tuple(
+            protocol.NoWake(rule.path or "", (rule.user_agent or "").lower()) for rule in routing.no_wake
+        ),
     )
 
 

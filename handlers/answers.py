@@ -146,6 +146,11 @@ class Stop(Answer):
     exclusive: bool
 
 
+class NoWake(Answer):
+    path: str | UnsetType = UNSET
+    user_agent: str | UnsetType = UNSET
+
+
 class Spec(Answer):
     """The whole specification in force: a body with it makes the same deployment."""
 
@@ -168,6 +173,7 @@ class Spec(Answer):
     wake: Wake
     sleep: Sleep
     stop: Stop
+    no_wake: list[NoWake]
 
 
 class DeploymentLinks(Answer):

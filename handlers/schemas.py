@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 from msgspec import UNSET, Meta, UnsetType
 
+from handlers.schemas_traffic import NoWakeBody
 from handlers.words import (
     LONGEST_WAIT_SECS,
     Argument,
@@ -112,7 +113,7 @@ class RestartBody(Body):
 class WakeBody(Body):
     timeout_secs: Annotated[float, Meta(ge=0.1, le=3600)] | UnsetType = UNSET
     queue_limit: Annotated[int, Meta(ge=1, le=10_000)] | UnsetType = UNSET
-    concurrency: Annotated[int, Meta(ge=0, le=10_000, extra={"check": only(0)})] | UnsetType = UNSET
+    concurrency: Annotated[int, Meta(ge=0, le=10_000)] | UnsetType = UNSET
     replicas: Annotated[int, Meta(ge=1, le=100)] | UnsetType | None = UNSET
 
 
@@ -177,7 +178,7 @@ class SpecBody(Body):
     sleep: SleepBody | UnsetType = UNSET
     autoscale: Later | UnsetType = UNSET
     stop: StopBody | UnsetType = UNSET
-    no_wake: Later | UnsetType = UNSET
+    no_wake: Annotated[list[NoWakeBody], Meta(max_length=32)] | UnsetType = UNSET
     keep_awake: Later | UnsetType = UNSET
     progress_deadline_secs: Annotated[float, Meta(ge=1, le=86_400)] | UnsetType = UNSET
 

@@ -10,6 +10,7 @@ import msgspec
 from msgspec import UNSET
 
 from handlers import quantities, schemas
+from handlers.schemas_traffic import NoWakeBody
 from handlers.validation import BAD, survey
 from handlers.volumes import VolumeRule
 from handlers.words import cpu_text
@@ -17,6 +18,7 @@ from platformd.domain.spec import (
     CpuPolicy,
     DeploymentSpec,
     Networking,
+    NoWake,
     ProcessType,
     Protocol,
     Resources,
@@ -32,7 +34,15 @@ from platformd.errors import Fault, Invalid, Unsupported
 
 DEFAULT_ENVIRONMENT = "development"
 # Contradictions are looked for among these; with a fault in one of them they would be found in a default.
-_JUDGED_TOGETHER = ("/process_type", "/artifact_id", "/image", "/replicas", "/networking", "/volumes")
+_JUDGED_TOGETHER = (
+    "/process_type",
+    "/artifact_id",
+    "/image",
+    "/replicas",
+    "/networking",
+    "/volumes",
+    "/no_wake",
+)
 
 
 def new_deployment(value: object, rule: VolumeRule) -> tuple[str, DeploymentSpec]:
@@ -96,6 +106,7 @@ def specification(body: schemas.SpecBody) -> DeploymentSpec:
             wake=_mapped(body.wake, _wake),
             sleep_mode=_mapped(body.sleep, _sleep_mode),
             stop=_mapped(body.stop, _stop),
+            no_wake=_mapped(body.no_wake, _no_wake),
             progress_deadline_secs=body.progress_deadline_secs,
         )
     )
@@ -163,6 +174,10 @@ def _sleep_mode(body: schemas.SleepBody) -> SleepMode:
 
 def _stop(body: schemas.StopBody) -> StopPolicy:
     return StopPolicy(**_said(signal=body.signal, grace_secs=body.grace_secs, exclusive=body.exclusive))
+
+
+def _no_wake(body: list[NoWakeBody]) -> tuple[NoWake, ...]:
+    return tuple(NoWake(**_said(path=rule.path, user_agent=rule.user_agent)) for rule in body)
 
 
 def _volume_faults(body: schemas.SpecBody, rule: VolumeRule) -> list[Fault]:

@@ -281,6 +281,7 @@ def spec_object(spec: DeploymentSpec) -> Json:
             "concurrency": spec.wake.concurrency,
             "replicas": spec.wake.replicas,
         },
+        "no_wake": [_without_none(path=rule.path, user_agent=rule.user_agent) for rule in spec.no_wake],
         "sleep": {"mode": spec.sleep_mode.value},
         "stop": {
             "signal": spec.stop.signal,
@@ -303,6 +304,10 @@ def _networking(spec: DeploymentSpec) -> Json:
         "health_path": networking.health_path,
         "health_check": check if networking.health_path is not None else None,
     }
+
+
+def _without_none(**values: object) -> Json:
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def timestamp(at: datetime) -> str:

@@ -136,6 +136,15 @@ class WakePolicy:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NoWake:
+    """Requests that wake nothing: those whose path begins so and whose User-Agent contains that, in any case; what is
+    None is not looked at."""
+
+    path: str | None = None
+    user_agent: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StopPolicy:
     signal: str = "SIGTERM"
     grace_secs: float = 10.0
@@ -164,6 +173,7 @@ class DeploymentSpec:
     wake: WakePolicy = field(default_factory=WakePolicy)
     sleep_mode: SleepMode = SleepMode.STOP
     stop: StopPolicy = field(default_factory=StopPolicy)
+    no_wake: tuple[NoWake, ...] = ()
     progress_deadline_secs: float = 600.0
 
     @property
@@ -202,6 +212,11 @@ def contradictions(spec: DeploymentSpec) -> list[Fault]:
         faults.append(Fault("/networking/port", 'protocol "none" has no port; leave port null'))
     if spec.networking.protocol is Protocol.NONE and spec.networking.health_path is not None:
         faults.append(Fault("/networking/health_path", 'protocol "none" cannot be probed; leave it out'))
+    faults.extend(
+        Fault(f"/no_wake/{index}", "says neither path nor user_agent, so that nothing could wake the app")
+        for index, rule in enumerate(spec.no_wake)
+        if rule.path is None and rule.user_agent is None
+    )
     if spec.process_type is ProcessType.TISH:
         faults.extend(
             Fault(

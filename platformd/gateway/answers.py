@@ -34,12 +34,20 @@ class Problem:
     extra: dict[str, Any] = field(default_factory=dict)
     # What only an operator should see; dropped unless errors are shown in full.
     private: dict[str, Any] = field(default_factory=dict)
+    # The deployment's phase, said in a header by what is refused because it sleeps.
+    state: str = "asleep"
 
     @classmethod
     def refusal(cls, refusal: Refusal | None) -> Problem:
         """What a deployment that may not be woken answers."""
         refusal = refusal or Refusal()
         return cls(refusal.status, refusal.code, refusal.detail, refusal.retry_after)
+
+    @classmethod
+    def asleep(cls, state: str) -> Problem:
+        """For a request that wakes nothing."""
+        detail = "No task is ready, and requests like this one wake nothing."
+        return cls(503, "ASLEEP", detail, state=state)
 
     @classmethod
     def no_deployment(cls, refusal: HostRefusal) -> Problem:
@@ -78,6 +86,8 @@ class Problem:
             f"HTTP/1.1 {self.status} {title}\r\nContent-Type: {kind}\r\nContent-Length: {len(content)}\r\n"
             f"Cache-Control: no-store\r\nX-Request-Id: {members['request_id']}\r\n"
         )
+        if self.code == "ASLEEP":
+            head += f"X-Platformd-State: {self.state}\r\n"
         if self.retry_after is not None:
             head += f"Retry-After: {self.retry_after}\r\n"
         if close:

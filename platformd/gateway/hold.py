@@ -58,8 +58,7 @@ class Hold:
         ):
             client.reply(self._full(deployment))
             return
-        if not deployment.tasks:
-            deployment.cold = True
+        client.cold = not deployment.tasks
         client.held_at = clock.monotonic()
         self._insert(client, deployment)
         self._wake(deployment)
@@ -94,7 +93,7 @@ class Hold:
                 return
             client, _ = held.popitem(last=False)
             self._removed(client)
-            if deployment.cold:
+            if client.cold:
                 client.wake_took = clock.monotonic() - client.held_at
             if not client.send_to(task):
                 self.put_back(client, deployment)
@@ -183,9 +182,8 @@ class Hold:
 
     def _emptied(self, deployment: Deployment) -> None:
         deployment.held = None
-        deployment.cold = False
         self.queues.discard(deployment)
-        if not deployment.inflight and deployment is not self.unknown:
+        if deployment.inflight == deployment.passive and deployment is not self.unknown:
             self._gateway.activity.ended(deployment)
 
     def _wake(self, deployment: Deployment) -> None:
@@ -205,10 +203,11 @@ class Hold:
     def _full(self, deployment: Deployment) -> Problem:
         took = deployment.wake_took or self.wake_took
         elapsed = clock.monotonic() - deployment.wake_sent if deployment.wake_sent else 0.0
+        awaited = "have room" if deployment.tasks else "wake"
         return Problem(
             503,
             "WAKE_QUEUE_FULL",
-            "Too many requests already wait for this deployment to wake.",
+            f"Too many requests already wait for this deployment to {awaited}.",
             retry_after=max(1, math.ceil(took - elapsed)),
         )
 

@@ -1,7 +1,8 @@
 """Knows which deployments are active, tells serve when one falls quiet, and takes tasks out of the balance.
 
-Activity is a request in flight or held, an open WebSocket or stream. Called by `server`, `upstream` and `hold` when
-it ends, by `control` for Close. An actor stops a task only after the answer given here. Gateway loop thread only.
+Activity is a request in flight or held, an open WebSocket or stream; not a request that wakes nothing (`no_wake`).
+Called by `server`, `upstream` and `hold` when it ends, by `control` for Close. An actor stops a task only after the
+answer given here. Gateway loop thread only.
 """
 
 from __future__ import annotations
@@ -68,7 +69,7 @@ class Activity:
         if order.mode == "idle":
             self._close_idle(order, deployment)
             return
-        deployment.drained |= set(order.tasks)
+        deployment.drained = {**deployment.drained, **dict.fromkeys(order.tasks, clock.monotonic())}
         tasks = deployment.take_out(set(order.tasks))
         self._drains.append(_Drain(order, tasks, clock.monotonic() + order.timeout))
         self._finish_drains(0.0)
@@ -77,14 +78,13 @@ class Activity:
     def known(self) -> dict[str, int | None]:
         """Since when each deployment that was ever active here is quiet; None while active."""
         return {
-            deployment.id: None if deployment.inflight or deployment.held else deployment.last_active
+            deployment.id: None if deployment.active else deployment.last_active
             for deployment in self._gateway.table.deployments.values()
-            if deployment.inflight or deployment.held or deployment.last_active
+            if deployment.active or deployment.last_active
         }
 
     def _close_idle(self, order: Close, deployment: Deployment) -> None:
-        active = deployment.inflight or deployment.held
-        if active or (order.since is not None and deployment.last_active > order.since):
+        if deployment.active or (order.since is not None and deployment.last_active > order.since):
             self._gateway.serve.send(Busy(order.deployment, order.tasks))
             return
         deployment.take_out(set(order.tasks))
@@ -105,7 +105,7 @@ class Activity:
     def _report_quiet(self) -> None:
         before = clock.boot_ns() - QUIET_AFTER_NS
         for deployment in [*self._ending]:
-            if deployment.inflight or deployment.held:
+            if deployment.active:
                 del self._ending[deployment]
             elif deployment.last_active <= before:
                 del self._ending[deployment]

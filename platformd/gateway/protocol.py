@@ -22,7 +22,7 @@ class Refusal(Struct, frozen=True, omit_defaults=True):
 
     status: int = 503
     code: str = "ASLEEP"
-    detail: str = "This deployment is asleep and its cold start is off."
+    detail: str = "No task is ready, and nothing is started for this request."
     retry_after: int | None = None
 
 
@@ -35,6 +35,13 @@ class HostRefusal(Struct, frozen=True, omit_defaults=True):
     names: tuple[str, ...] = ()
 
 
+class NoWake(Struct, frozen=True, omit_defaults=True):
+    """Requests that wake nothing: all that is said must hold. `user_agent` is part of one, in lower case."""
+
+    path: str = ""
+    user_agent: str = ""
+
+
 class Config(Struct, frozen=True, omit_defaults=True):
     """How requests for one deployment are treated. Equal ones are shared by all deployments."""
 
@@ -43,6 +50,7 @@ class Config(Struct, frozen=True, omit_defaults=True):
     wake_timeout: float = 60.0
     queue_limit: int = 1024
     concurrency: int = 0
+    no_wake: tuple[NoWake, ...] = ()
 
 
 class TargetSpec(Struct, frozen=True):

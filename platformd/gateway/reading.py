@@ -46,6 +46,7 @@ class Reader(asyncio.BufferedProtocol, ABC):
         "block",
         "choked",
         "closing",
+        "cold",
         "deployment",
         "dialing",
         "gateway",
@@ -53,6 +54,7 @@ class Reader(asyncio.BufferedProtocol, ABC):
         "held_at",
         "inbox",
         "method",
+        "passive",
         "paused",
         "plain",
         "request_id",
@@ -79,7 +81,7 @@ class Reader(asyncio.BufferedProtocol, ABC):
         self.dialing: Stalled | None = None
         self.task: Task | None = None
         self.deployment: Deployment | None = None
-        self.unread = self.closing = self.choked = self.paused = False
+        self.unread = self.closing = self.choked = self.paused = self.cold = self.passive = False
         self.stream = self.answered = self.retried = self.plain = self._advancing = False
         self.since = gateway.now
         self.held_at = self.wake_took = 0.0
@@ -222,7 +224,7 @@ class Reader(asyncio.BufferedProtocol, ABC):
         self.request_id = block.request_id or gateway.new_id()
         self.head_size = len(head)
         self.wake_took = 0.0
-        self.answered = self.retried = False
+        self.answered = self.retried = self.passive = False
         self.unread = block.has_body
         if block.has_body:
             self._left_to_read = block.length

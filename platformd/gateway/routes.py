@@ -6,8 +6,10 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
+from platformd import clock
 from platformd.gateway.protocol import Config, HostRefusal, Refusal, Routes, Targets, TargetSpec
 
 if TYPE_CHECKING:
@@ -17,7 +19,10 @@ if TYPE_CHECKING:
 UNLIMITED = 1 << 30
 FIRST_WINDOW = 4
 FULL_WINDOW = 256
+# A task that was closed for good is refused for so many seconds after it was last listed.
+DRAINED_FOR = 30.0
 _DEFAULT = Config()
+_NONE: Mapping[str, float] = {}
 _REMOVED = Config(
     wakeable=False, refusal=Refusal(503, "NO_DEPLOYMENT", "The deployment this address led to is gone.")
 )
@@ -78,13 +83,13 @@ class Task:
 class Deployment:
     """One deployment as the gateway sees it. Most are asleep, so it is small until used.
 
+    `inflight` counts all requests that have a task, `passive` those of them that are no activity (`no_wake`).
     `last_active` is when its last activity ended (boot ns, 0 = never here); `counts` what happened since the last
-    report; `cold` says that the queue began while no task was open; `leaving` are tasks out of balance whose requests
-    have not all ended; `drained` are those closed for good that serve may still list: it hears of that a moment later.
+    report; `leaving` are tasks out of balance whose requests have not all ended; `drained` are those closed for
+    good, and when: serve, which hears of it a moment later, may still list them.
     """
 
     __slots__ = (
-        "cold",
         "config",
         "counts",
         "drained",
@@ -93,6 +98,7 @@ class Deployment:
         "inflight",
         "last_active",
         "leaving",
+        "passive",
         "phase",
         "refused_since",
         "tasks",
@@ -108,15 +114,24 @@ class Deployment:
         self.leaving: tuple[Task, ...] = ()
         self.turn = 0
         self.held: OrderedDict[Client, None] | None = None
-        self.cold = False
-        self.inflight = 0
+        self.inflight = self.passive = 0
         self.last_active = 0
         self.wake_sent = 0.0
         self.wake_took = 0.0
         self.refused_since = 0.0
         self.phase = ""
         self.counts: list[int] | None = None
-        self.drained: frozenset[str] = frozenset()
+        self.drained: Mapping[str, float] = _NONE
+
+    @property
+    def active(self) -> bool:
+        """True while something keeps it awake."""
+        return self.inflight > self.passive or bool(self.held)
+
+    @property
+    def state(self) -> str:
+        """Its phase as far as it is known while no task is open."""
+        return "waking" if self.wake_sent else self.phase or "asleep"
 
     def pick(self) -> Task | None:
         """The open task with the fewest requests, equals in turn; None when none may take one now."""
@@ -157,6 +172,24 @@ def shut(task: Task) -> None:
         upstream.close()
 
 
+def reopen(task: Task) -> None:
+    """Back in balance before its requests ended; they still count."""
+    task.open = True
+    task.limit_anew()
+    task.deployment.leaving = tuple(other for other in task.deployment.leaving if other is not task)
+
+
+def _still_refused(drained: Mapping[str, float], specs: Iterable[TargetSpec]) -> Mapping[str, float]:
+    """Those still listed, and those that an older word of serve may still list."""
+    listed = {spec.task for spec in specs}
+    now = clock.monotonic()
+    return {
+        task: now if task in listed else at
+        for task, at in drained.items()
+        if task in listed or now - at < DRAINED_FOR
+    }
+
+
 class _Staging:
     """A full table under construction."""
 
@@ -194,7 +227,7 @@ class Table:
         self.deployments = {id: old.get(id) or Deployment(id) for id in new.configs}
         for id, deployment in self.deployments.items():
             self._configure(deployment, new.configs[id])
-            deployment.drained = frozenset()
+            deployment.drained = _NONE
             self._retarget(deployment, new.targets.get(id, ()))
         gone = [deployment for id, deployment in old.items() if id not in self.deployments]
         for deployment in gone:
@@ -237,8 +270,8 @@ class Table:
             return None
         deployment = self.deployments.get(targets.deployment)
         if deployment is not None:
-            listed = frozenset(spec.task for spec in targets.tasks)
-            deployment.drained &= listed
+            if deployment.drained:
+                deployment.drained = _still_refused(deployment.drained, targets.tasks)
             self._retarget(
                 deployment, tuple(spec for spec in targets.tasks if spec.task not in deployment.drained)
             )
@@ -271,13 +304,17 @@ class Table:
             self.hosts[host] = found
 
     def _retarget(self, deployment: Deployment, specs: tuple[TargetSpec, ...]) -> None:
-        known = {(task.id, task.address): task for task in deployment.tasks}
+        known = {(task.id, task.address): task for task in (*deployment.leaving, *deployment.tasks)}
         kept = {
             spec: known.pop((spec.task, spec.address)) for spec in specs if (spec.task, spec.address) in known
         }
         deployment.tasks = tuple(kept.get(spec) or Task(deployment, spec) for spec in specs)
+        for task in kept.values():
+            if not task.open:
+                reopen(task)
         for task in known.values():
-            shut(task)
+            if task.open:
+                shut(task)
 
     def _forget(self, deployment: Deployment) -> None:
         self._retarget(deployment, ())

@@ -15,6 +15,7 @@ from platformd.gateway.dial import dial
 from platformd.gateway.framing import SAFE_METHODS, Answer
 from platformd.gateway.reading import DIALING, GONE, HELD, IDLE, LINGER, SENT, TUNNEL, Reader
 from platformd.gateway.routes import LEFT, UNLIMITED, Deployment, Task
+from platformd.gateway.rules import wakes_nothing
 from platformd.gateway.sockets import has_left, reset
 
 if TYPE_CHECKING:
@@ -42,6 +43,8 @@ class Client(Reader):
                 gateway.hold.add(self, gateway.hold.unknown)
             return
         self.deployment = route
+        if route.config.no_wake:
+            self.passive = wakes_nothing(route.config.no_wake, self.target, self.block.forward)
         if not route.held:
             while (task := route.pick()) is not None:
                 if self.send_to(task):
@@ -49,6 +52,9 @@ class Client(Reader):
             if not route.tasks and not route.config.wakeable:
                 self.reply(Problem.refusal(route.config.refusal))
                 return
+        if self.passive and not route.tasks:
+            self.reply(Problem.asleep(route.state))
+            return
         gateway.hold.add(self, route)
 
     def hold(self, deployment: Deployment) -> None:
@@ -64,6 +70,8 @@ class Client(Reader):
         self.task = task
         task.inflight += 1
         deployment.inflight += 1
+        if self.passive:
+            deployment.passive += 1
         if deployment.counts is None:
             self.gateway.starts_counting(deployment)
         if task.idle:
@@ -112,6 +120,8 @@ class Client(Reader):
         self.task = self.upstream = self.dialing = None
         task.inflight -= 1
         task.deployment.inflight -= 1
+        if self.passive:
+            task.deployment.passive -= 1
         if not task.open:
             self.gateway.activity.left(task)
 
@@ -149,6 +159,8 @@ class Client(Reader):
             task.streams -= 1
         task.inflight -= 1
         deployment.inflight -= 1
+        if self.passive:
+            deployment.passive -= 1
         if deployment.counts is None:
             self.gateway.starts_counting(deployment)
         deployment.counts[kind] += 1  # type: ignore[index]
@@ -159,7 +171,7 @@ class Client(Reader):
         self.since = self.gateway.now
         if deployment.held:
             self.gateway.hold.pump(deployment)
-        elif not deployment.inflight:
+        elif deployment.inflight == deployment.passive and not self.passive:
             self.gateway.activity.ended(deployment)
         if not task.open:
             self.gateway.activity.left(task)
@@ -315,5 +327,5 @@ class Client(Reader):
         deployment = task.deployment
         if deployment.held:
             self.gateway.hold.pump(deployment)
-        elif not deployment.inflight:
+        elif deployment.inflight == deployment.passive and not self.passive:
             self.gateway.activity.ended(deployment)

@@ -80,66 +80,6 @@ def test_slow_start_begins_with_four_and_widens_with_answers(gateway: Gateway, a
     assert {reply.status for reply in replies(waiting)} == {200}
 
 
-def test_with_concurrency_one_the_order_of_arrival_is_kept(gateway: Gateway, app: Apps) -> None:
-    order: list[bytes] = []
-
-    def handle(web: App, connection: socket.socket, head: bytes, rest: bytes) -> bool:
-        order.append(head.split()[1])
-        connection.sendall(say())
-        return True
-
-    gateway.sleep(concurrency=1)
-    connections = []
-    for number in range(200):
-        connections.append(gateway.connect())
-        connections[-1].sendall(get(f"/{number}"))
-        # The next only once this one is in the queue: another answer on the same loop says so.
-        assert gateway.get(host="nobody").status == 404
-    web = app(handle)
-    gateway.release(web.address)
-    assert {reply.status for reply in replies(connections)} == {200}
-    assert order == [f"/{number}".encode() for number in range(200)]
-    assert web.most_active == 1
-
-
-def test_newcomers_queue_behind_the_held(gateway: Gateway, app: Apps) -> None:
-    order: list[bytes] = []
-
-    def handle(web: App, connection: socket.socket, head: bytes, rest: bytes) -> bool:
-        order.append(head.split()[1])
-        if len(order) == 1:
-            web.gate.wait(10)
-        connection.sendall(say())
-        return True
-
-    gateway.sleep(concurrency=1)
-    waiting = hold(gateway, 5)
-    web = app(handle)
-    gateway.release(web.address)
-    eventually(lambda: len(order) == 1)
-    with ThreadPoolExecutor(1) as pool:
-        late = pool.submit(gateway.get, "/late")
-        eventually(lambda: held(gateway) == 5)
-        web.gate.set()
-        assert late.result().status == 200
-    replies(waiting)
-    assert order[-1] == b"/late"
-
-
-def test_concurrency_holds_when_awake(gateway: Gateway, app: Apps) -> None:
-    def handle(web: App, connection: socket.socket, head: bytes, rest: bytes) -> bool:
-        web.gate.wait(0.02)
-        connection.sendall(say())
-        return True
-
-    apps = [app(handle), app(handle)]
-    gateway.sleep(concurrency=2)
-    gateway.release(*(web.address for web in apps), slow_start=False)
-    with ThreadPoolExecutor(20) as pool:
-        assert {reply.status for reply in pool.map(lambda _: gateway.get(), range(60))} == {200}
-    assert [web.most_active for web in apps] == [2, 2]
-
-
 def test_a_full_queue_answers_fast(gateway: Gateway, app: Apps) -> None:
     gateway.sleep(queue_limit=50)
     waiting = hold(gateway, 50)

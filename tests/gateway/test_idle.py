@@ -131,6 +131,7 @@ def test_a_drained_task_stays_out_though_serve_lists_it_once_more(gateway: Gatew
     with ThreadPoolExecutor(1) as pool:
         answer = pool.submit(gateway.get)
         gateway.serve.hear("wake")
+        gateway.serve.send(op="targets", deployment=DEPLOYMENT, tasks=[])
         listed = [target(old.address), target(new.address, "another")]
         gateway.serve.send(op="targets", deployment=DEPLOYMENT, tasks=listed)
         assert answer.result().status == 200

@@ -17,7 +17,7 @@ from handlers.specs import new_deployment
 from handlers.validation import MAX_FAULTS, collect, collect_query
 from handlers.volumes import VolumeRule
 from platformd import clock
-from platformd.domain.spec import CpuPolicy, DeploymentSpec, Protocol
+from platformd.domain.spec import CpuPolicy, DeploymentSpec, NoWake, Protocol
 from platformd.errors import Invalid, Malformed, PlatformError, Unsupported
 from platformd.views import SORTS, spec_object
 
@@ -107,14 +107,33 @@ def test_a_contradiction_is_not_made_up_from_a_faulty_field() -> None:
 
 
 @pytest.mark.parametrize(
+    ("rule", "pointer"),
+    [
+        ({}, "/no_wake/0"),
+        ({"path": "health"}, "/no_wake/0/path"),
+        ({"user_agent": ""}, "/no_wake/0/user_agent"),
+        ({"user_agent": "ü"}, "/no_wake/0/user_agent"),
+        ({"method": "GET"}, "/no_wake/0/method"),
+    ],
+)
+def test_a_rule_of_no_wake_names_a_path_or_a_user_agent(rule: dict[str, Any], pointer: str) -> None:
+    assert faults_of({"no_wake": [rule]}).keys() == {pointer}
+
+
+def test_traffic_rules_are_taken() -> None:
+    body = {"wake": {"concurrency": 4}, "no_wake": [{"path": "/up"}, {"user_agent": "Bot"}]}
+    _, spec = new_deployment(body, RULE)
+    assert spec.wake.concurrency == 4
+    assert spec.no_wake == (NoWake(path="/up"), NoWake(user_agent="Bot"))
+
+
+@pytest.mark.parametrize(
     ("body", "pointer"),
     [
         ({"autoscale": {"min": 1, "max": 2}}, "/autoscale"),
-        ({"no_wake": []}, "/no_wake"),
         ({"keep_awake": {"cpu_percent": 5}}, "/keep_awake"),
         ({"sleep": {"mode": "freeze"}}, "/sleep/mode"),
         ({"sleep": {"mode": "auto"}}, "/sleep/mode"),
-        ({"wake": {"concurrency": 4}}, "/wake/concurrency"),
         ({"user": "root"}, "/user"),
     ],
 )

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from platformd.domain.deployment.state import Deployment, Goal, Phase, Status
+from platformd.domain.spec import NoWake
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,7 @@ class Routing:
     wake_timeout_secs: float
     queue_limit: int
     concurrency: int
+    no_wake: tuple[NoWake, ...]
     phase: Phase
 
 
@@ -53,6 +55,7 @@ def routing(state: Deployment) -> Routing:
         wake_timeout_secs=wake.timeout_secs,
         queue_limit=wake.queue_limit,
         concurrency=wake.concurrency,
+        no_wake=state.spec.no_wake,
         phase=state.phase,
     )
 
