@@ -1,136 +1,42 @@
-"""Who hears of changes: a ring of past notices, subscriptions, long polls, and new log lines.
+"""Who hears of changes: long polls, followers of events and of log lines wait here.
 
 `publish` and `lines` are called from any thread, by the store's post-commit callback and the keeper's link; each is
-one hop to the loop. Everything else belongs to the loop's thread. A subscriber that does not keep up loses its place
-(`Overrun`), it never slows a publisher.
+one hop to the loop. Everything else belongs to the loop's thread. Nothing is kept here: what was missed is read from
+the rows and the logs.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
 from typing import TypeVar
 
-from platformd import clock
-from platformd.domain.notice import Notice
+from platformd.domain.notice import Event, Filter
 
-__all__ = ["Event", "Filter", "Hub", "Notice", "Overrun", "Subscription"]
-
-RING = 10_000
-BUFFER = 1_000
+__all__ = ["Event", "Filter", "Hub"]
 
 K = TypeVar("K")
 Revisions = Mapping[tuple[str, str], int]
 
 
-class Overrun(Exception):
-    """The subscriber was too slow and notices are gone; `resume_after` is the last id it was given."""
-
-    def __init__(self, resume_after: int | None) -> None:
-        super().__init__(f"reader too slow; resume after {resume_after}")
-        self.resume_after = resume_after
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """A published notice: ids rise by at least one, across restarts too (they start from microseconds)."""
-
-    id: int
-    at: datetime
-    notice: Notice
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Filter:
-    """Which notices a subscriber wants; None is all. `types` are exact or end in "." ("deployment.")."""
-
-    app_id: str | None = None
-    deployment_id: str | None = None
-    kinds: frozenset[str] | None = None
-    types: frozenset[str] | None = None
-
-    def wants(self, notice: Notice) -> bool:
-        if self.app_id is not None and notice.app_id != self.app_id:
-            return False
-        if self.deployment_id is not None and notice.deployment_id != self.deployment_id:
-            return False
-        if self.kinds is not None and notice.kind not in self.kinds:
-            return False
-        return self.types is None or any(_matches(notice.type, wanted) for wanted in self.types)
-
-
-class Subscription:
-    """One reader's place: `async for event in subscription`. Ends when closed, raises `Overrun` when it fell
-    behind. `missed` says that notices it asked to resume after are not kept any more."""
-
-    def __init__(self, filter: Filter, close: Callable[[Subscription], None], missed: bool) -> None:
-        self.filter = filter
-        self.missed = missed
-        self._close = close
-        self._events: deque[Event] = deque()
-        self._waiter: asyncio.Future[None] | None = None
-        self._last: int | None = None
-        self._overrun = False
-        self._closed = False
-
-    def __aiter__(self) -> Subscription:
-        return self
-
-    async def __anext__(self) -> Event:
-        while not self._events:
-            if self._closed:
-                raise StopAsyncIteration
-            if self._overrun:
-                self.close()
-                raise Overrun(self._last)
-            self._waiter = asyncio.get_running_loop().create_future()
-            await self._waiter
-        event = self._events.popleft()
-        self._last = event.id
-        return event
-
-    def close(self) -> None:
-        """What is buffered can still be read; then the iteration ends."""
-        self._close(self)
-        self._closed = True
-        self._wake()
-
-    def _offer(self, event: Event) -> None:
-        if self._overrun or not self.filter.wants(event.notice):
-            return
-        if len(self._events) >= BUFFER:
-            self._overrun = True
-            return
-        self._events.append(event)
-        self._wake()
-
-    def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
-
-
 class Hub:
-    """The one place notices go to. `publish` is what the store is given as its post-commit callback."""
+    """The one place changes go to. `publish` is what the store is given as its post-commit callback."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, ring: int = RING) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._ring: deque[Event] = deque(maxlen=ring)
-        self._last_id = self._forgotten_id = _microseconds(clock.now())
-        self._subscriptions: set[Subscription] = set()
+        self._last_id = 0
         self._revision_waits: dict[tuple[str, str], set[_Wait]] = {}
         self._line_waits: dict[str, set[_Wait]] = {}
+        self._event_waits: dict[Filter, set[_Wait]] = {}
         self._closed = False
 
     # ---- any thread ----------------------------------------------------------------------------------------
 
-    def publish(self, notices: Sequence[Notice], revisions: Revisions | None = None) -> None:
-        """Notices in commit order and, by (kind, id), the revisions that are durable now."""
-        if notices or revisions:
-            self._hop(self._deliver, tuple(notices), dict(revisions or {}))
+    def publish(self, events: Sequence[Event], revisions: Revisions | None = None) -> None:
+        """Events in commit order and, by (kind, id), the revisions that are durable now."""
+        if events or revisions:
+            self._hop(self._deliver, tuple(events), dict(revisions or {}))
 
     def lines(self, last_ids: Mapping[str, int]) -> None:
         """The last line's id of each deployment that wrote something."""
@@ -145,22 +51,8 @@ class Hub:
 
     @property
     def last_id(self) -> int:
-        """The newest notice's id; before the first an id that everything later is above."""
+        """The newest event's id that was told here; 0 before the first."""
         return self._last_id
-
-    def subscribe(self, filter: Filter | None = None, after: int | None = None) -> Subscription:
-        """From now on, or from the first kept notice after the id `after`."""
-        filter = filter or Filter()
-        past = [event for event in self._ring if event.id > after] if after is not None else []
-        missed = after is not None and after < self._forgotten_id
-        subscription = Subscription(filter, self._subscriptions.discard, missed)
-        for event in past:
-            subscription._offer(event)
-        if self._closed:
-            subscription.close()
-        else:
-            self._subscriptions.add(subscription)
-        return subscription
 
     async def wait_revision(self, kind: str, id: str, above: int, within: float) -> bool:
         """True as soon as the object's revision is above `above`, False after `within` seconds. Read the row
@@ -172,13 +64,16 @@ class Hub:
         seconds."""
         return await self._wait(self._line_waits, deployment_id, above, within)
 
+    async def wait_event(self, filter: Filter, above: int, within: float) -> bool:
+        """True as soon as something the filter wants has happened with an id above `above`, False after `within`
+        seconds."""
+        return await self._wait(self._event_waits, filter, above, within)
+
     def close(self) -> None:
-        """End every subscription and every wait."""
+        """End every wait."""
         self._closed = True
-        for subscription in tuple(self._subscriptions):
-            subscription.close()
-        for waits in (*self._revision_waits.values(), *self._line_waits.values()):
-            for wait in waits:
+        for waits in (self._revision_waits, self._line_waits, self._event_waits):
+            for wait in [wait for waiting in waits.values() for wait in waiting]:
                 wait.settle(False)
 
     async def _wait(self, waits: dict[K, set[_Wait]], key: K, above: int, within: float) -> bool:
@@ -196,17 +91,12 @@ class Hub:
             if not remaining:
                 del waits[key]
 
-    def _deliver(self, notices: Sequence[Notice], revisions: Revisions) -> None:
-        at = clock.now()
-        floor = _microseconds(at)
-        for notice in notices:
-            self._last_id = max(self._last_id + 1, floor)
-            if len(self._ring) == self._ring.maxlen:
-                self._forgotten_id = self._ring[0].id
-            event = Event(self._last_id, at, notice)
-            self._ring.append(event)
-            for subscription in self._subscriptions:
-                subscription._offer(event)
+    def _deliver(self, events: Sequence[Event], revisions: Revisions) -> None:
+        for event in events:
+            self._last_id = event.id
+            for filter, waits in tuple(self._event_waits.items()):
+                if filter.wants(event.notice):
+                    _settle(waits, event.id)
         for key, revision in revisions.items():
             _settle(self._revision_waits.get(key), revision)
 
@@ -231,11 +121,3 @@ def _settle(waits: set[_Wait] | None, value: int) -> None:
     for wait in waits or ():
         if value > wait.above:
             wait.settle(True)
-
-
-def _microseconds(at: datetime) -> int:
-    return int(at.timestamp() * 1_000_000)
-
-
-def _matches(type: str, wanted: str) -> bool:
-    return type.startswith(wanted) if wanted.endswith(".") else type == wanted

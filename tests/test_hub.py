@@ -1,4 +1,4 @@
-"""Notices to subscribers, long polls, log followers."""
+"""Long polls, followers of events and of log lines."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import threading
 
 import pytest
 
-from platformd import hub as hub_module
-from platformd.hub import Filter, Hub, Notice, Overrun
+from platformd import clock
+from platformd.domain.notice import Notice
+from platformd.hub import Event, Filter, Hub
 
 
 def notice(n: int = 0, **rest) -> Notice:
@@ -19,7 +20,7 @@ def notice(n: int = 0, **rest) -> Notice:
 
 @pytest.fixture
 async def hub():
-    hub = Hub(asyncio.get_running_loop(), ring=5)
+    hub = Hub(asyncio.get_running_loop())
     yield hub
     hub.close()
 
@@ -31,22 +32,8 @@ async def settled() -> None:
     await done.wait()
 
 
-async def types(subscription, count: int) -> list[str]:
-    async with asyncio.timeout(10):
-        return [(await anext(subscription)).notice.type for _ in range(count)]
-
-
-async def test_notices_reach_subscribers_in_order_with_rising_ids(hub):
-    subscription = hub.subscribe()
-    first = hub.last_id
-    publisher = threading.Thread(target=lambda: [hub.publish([notice(n), notice(n + 1)]) for n in (0, 2)])
-    publisher.start()
-    async with asyncio.timeout(10):
-        events = [await anext(subscription) for _ in range(4)]
-    publisher.join()
-    assert [event.notice.type for event in events] == [f"deployment.{n}" for n in range(4)]
-    ids = [first, *(event.id for event in events)]
-    assert ids == sorted(set(ids))
+def event(id: int, **rest) -> Event:
+    return Event(id, clock.now(), notice(**rest))
 
 
 @pytest.mark.parametrize(
@@ -55,9 +42,9 @@ async def test_notices_reach_subscribers_in_order_with_rising_ids(hub):
         (Filter(), True),
         (Filter(app_id="app"), True),
         (Filter(app_id="other"), False),
-        (Filter(deployment_id="d", kinds=frozenset({"deployment"})), True),
+        (Filter(deployment_id="d", types=frozenset({"deployment."})), True),
         (Filter(deployment_id="e"), False),
-        (Filter(kinds=frozenset({"task"})), False),
+        (Filter(types=frozenset()), False),
         (Filter(types=frozenset({"deployment.ready"})), True),
         (Filter(types=frozenset({"deployment."})), True),
         (Filter(types=frozenset({"deployment", "task."})), False),
@@ -67,55 +54,29 @@ async def test_filters(filter, wanted):
     assert filter.wants(notice(type="deployment.ready")) is wanted
 
 
-async def test_resuming_by_id_repeats_nothing_and_says_what_is_gone(hub):
-    start = hub.last_id
-    live = hub.subscribe()
-    hub.publish([notice(n) for n in range(5)])
+async def test_an_event_wakes_those_who_want_it(hub):
+    mine = asyncio.create_task(hub.wait_event(Filter(deployment_id="d"), 10, 30))
+    others = asyncio.create_task(hub.wait_event(Filter(deployment_id="e"), 10, 30))
+    await asyncio.sleep(0)
+    hub.publish([event(10), event(12, deployment_id="f")])
     await settled()
-    ids = [(await anext(live)).id for _ in range(5)]
-    resumed = hub.subscribe(after=ids[1])
-    assert (await types(resumed, 3), resumed.missed) == (
-        ["deployment.2", "deployment.3", "deployment.4"],
-        False,
-    )
-    assert not hub.subscribe(after=start).missed
-    hub.publish([notice(5)])
-    await settled()
-    assert hub.subscribe(after=start).missed
-    assert not hub.subscribe(after=ids[0]).missed
-    assert hub.subscribe(after=start - 1_000_000).missed  # of an earlier process
-    assert not hub.subscribe(after=hub.last_id).missed
+    assert hub.last_id == 12
+    assert not mine.done()
+    hub.publish([event(13)])
+    async with asyncio.timeout(10):
+        assert await mine is True
+    assert not others.done()
+    hub.close()
+    assert await others is False
+    assert not hub._event_waits
 
 
-async def test_a_slow_subscriber_loses_its_place_and_nobody_elses(monkeypatch, hub):
-    monkeypatch.setattr(hub_module, "BUFFER", 3)
-    slow, quick = hub.subscribe(), hub.subscribe()
-    for n in range(6):
-        hub.publish([notice(n)])
-        await settled()
-        assert await types(quick, 1) == [f"deployment.{n}"]
-    events = []
-    with pytest.raises(Overrun) as caught:
-        async for event in slow:
-            events.append(event)
-    assert [event.notice.type for event in events] == ["deployment.0", "deployment.1", "deployment.2"]
-    assert caught.value.resume_after == events[-1].id
-    assert await types(hub.subscribe(after=caught.value.resume_after), 3) == [
-        f"deployment.{n}" for n in (3, 4, 5)
-    ]
-
-
-async def test_closing_ends_subscriptions_after_what_they_still_have(hub):
-    subscription = hub.subscribe()
-    hub.publish([notice(1)])
-    await settled()
+async def test_closing_ends_every_wait(hub):
     waiting = asyncio.create_task(hub.wait_revision("deployment", "d", 1, 30))
     await asyncio.sleep(0)
     hub.close()
-    assert [event.notice.type async for event in subscription] == ["deployment.1"]
     assert await waiting is False
     assert await hub.wait_revision("deployment", "d", 1, 30) is False
-    assert [event async for event in hub.subscribe()] == []
 
 
 async def test_a_long_poll_returns_when_the_revision_is_above(hub):
@@ -157,5 +118,5 @@ def test_publishing_after_the_loop_is_gone_is_harmless():
     loop = asyncio.new_event_loop()
     hub = Hub(loop)
     loop.close()
-    hub.publish([notice()])
+    hub.publish([event(1)])
     hub.lines({"d": 1})

@@ -6,7 +6,7 @@ transaction is taken back and every operation tried alone, so that what fits is 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,10 +16,11 @@ import structlog
 from peewee import SqliteDatabase
 
 from platformd.domain.deployment.state import Deployment
-from platformd.domain.notice import Notice
+from platformd.domain.notice import Event, Notice
 from platformd.domain.operations import Operation, SaveDeployment, SaveTask
 from platformd.domain.task import Task
 from platformd.store.connection import is_storage_failure, storage_error
+from platformd.store.events import Recorder
 from platformd.store.operations import apply
 from platformd.store.saves import save
 
@@ -66,12 +67,13 @@ class Write:
 
 @dataclass(slots=True)
 class Batch:
-    """What goes into one transaction. After `commit`, `kept` holds the save-behinds the disk did not take and
-    `behinds` those it did."""
+    """What goes into one transaction. After `commit`, `kept` holds the save-behinds the disk did not take, `behinds`
+    those it did, and `events` what is stored of their notices."""
 
     writes: list[Write]
     behinds: list[Behind]
     kept: list[Behind] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
     failure: BaseException | None = None
 
     def not_stored(self) -> list[Behind]:
@@ -82,54 +84,101 @@ class Batch:
             key = write.saves
             if key is None:
                 continue
-            earlier = failed.pop(key, None)
-            if earlier is not None:
-                write.covered = earlier.followed_by(write.covered)
-            if write.error is not None and write.covered is not None:
-                failed[key] = write.covered
+            if write.error is None:
+                failed.pop(key, None)
+            elif write.covered is not None:
+                failed[key] = _following(failed, write.covered)
         for behind in self.behinds:
-            earlier = failed.pop(behind.key, None)
-            if earlier is not None:
-                behind.notices[:0] = earlier.notices
+            failed.pop(behind.key, None)
         return [*failed.values(), *self.kept]
 
-    def commit(self, database: SqliteDatabase, path: Path | None) -> None:
+    def commit(self, database: SqliteDatabase, path: Path | None, recorder: Recorder) -> None:
         """Write everything; afterwards each write has a result or an error. Never raises."""
-        failure = _transact(database, self.writes, self.behinds)
+        failure = self._transact(database, recorder, self.writes, self.behinds)
         if failure is None:
             return
         self.failure = failure
         self.kept, self.behinds = self.behinds, []
         alone = len(self.writes) == 1 and not self.kept
-        for write in self.writes:
-            not_stored = failure if alone else _transact(database, [write], [])
+        for index, write in enumerate(self.writes):
+            not_stored = failure if alone else self._transact(database, recorder, [write], [])
             if not_stored is not None:
                 write.result = None
                 write.error = (
                     storage_error(not_stored, path) if is_storage_failure(not_stored) else not_stored
                 )
+            if write.error is not None:
+                _hand_on(write, self.writes[index + 1 :])
+
+    def _transact(
+        self,
+        database: SqliteDatabase,
+        recorder: Recorder,
+        writes: Sequence[Write],
+        behinds: Sequence[Behind],
+    ) -> BaseException | None:
+        """All of it durable, or the failure for which nothing is. An operation's own failure is in its `error`."""
+        connection = database.connection()
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            for write in writes:
+                _attempt(database, write)
+            _save_behinds(database, behinds)
+            events = recorder.record(database, _notices(writes, behinds))
+            connection.execute("COMMIT")
+        except Exception as error:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            return error
+        self.events += events
+        return None
+
+
+def _notices(writes: Iterable[Write], behinds: Iterable[Behind]) -> list[Notice]:
+    """What is to be told once this is durable, in order. What a failed write should have replaced is told with the
+    next write of the same object, if there is one here."""
+    notices: list[Notice] = []
+    failed: dict[Key, Behind] = {}
+    for write in writes:
+        key = write.saves
+        if write.error is None:
+            earlier = failed.pop(key, None) if key is not None else None
+            for behind in (earlier, write.covered):
+                notices += behind.notices if behind else ()
+            notices += _notices_of(write)
+        elif write.covered is not None:
+            failed[write.covered.key] = _following(failed, write.covered)
+    for behind in behinds:
+        earlier = failed.pop(behind.key, None)
+        notices += earlier.notices if earlier else ()
+        notices += behind.notices
+    return notices
+
+
+def _hand_on(failed: Write, later: Iterable[Write]) -> None:
+    """The next write of the same object, which is to be tried alone, tells what this one should have replaced."""
+    behind, successor = failed.covered, next((write for write in later if write.saves == failed.saves), None)
+    if behind is not None and successor is not None:
+        successor.covered, failed.covered = behind.followed_by(successor.covered), None
+
+
+def _following(failed: Mapping[Key, Behind], behind: Behind) -> Behind:
+    earlier = failed.get(behind.key)
+    return behind if earlier is None else earlier.followed_by(behind)
+
+
+def _notices_of(write: Write) -> Sequence[Notice]:
+    if write.notices is None:
+        return ()
+    try:
+        return write.notices(write.result)
+    except Exception:
+        _log.exception("store.notices_failed", operation=type(write.operation).__name__)
+        return ()
 
 
 def key_of(snapshot: Deployment | Task) -> Key:
     return type(snapshot), snapshot.id
-
-
-def _transact(
-    database: SqliteDatabase, writes: Iterable[Write], behinds: Sequence[Behind]
-) -> BaseException | None:
-    """All of it durable, or the failure for which nothing is. An operation's own failure is in its `error`."""
-    connection = database.connection()
-    try:
-        connection.execute("BEGIN IMMEDIATE")
-        for write in writes:
-            _attempt(database, write)
-        _save_behinds(database, behinds)
-        connection.execute("COMMIT")
-    except Exception as error:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        return error
-    return None
 
 
 def _attempt(database: SqliteDatabase, write: Write) -> None:

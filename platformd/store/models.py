@@ -201,6 +201,23 @@ class AnchorRow(Model):  # type: ignore[misc]
         table_name = "anchors"
 
 
+class EventRow(Model):  # type: ignore[misc]
+    """What happened; `id` counts microseconds and rises in the order of commits, `data` is a JSON object."""
+
+    id = IntegerField(primary_key=True)
+    at = TextField()
+    type = TextField()
+    app_id = TextField(index=True)
+    deployment_id = TextField(null=True, index=True)
+    task_id = TextField(null=True)
+    build_id = TextField(null=True)
+    revision = IntegerField(null=True)
+    data = TextField()
+
+    class Meta:
+        table_name = "events"
+
+
 class MetaRow(Model):  # type: ignore[misc]
     """Single values, such as which release wrote the schema."""
 
@@ -225,6 +242,7 @@ MODELS: tuple[Any, ...] = (
     RemovalRow,
     TokenRow,
     RequestKeyRow,
+    EventRow,
 )
 
 

@@ -33,6 +33,12 @@ STATEMENTS = (
     ) WITHOUT ROWID""",
     "CREATE INDEX requestkeyrow_created_at ON request_keys (created_at)",
     "CREATE TABLE removals (app_id TEXT NOT NULL PRIMARY KEY, at TEXT NOT NULL) WITHOUT ROWID",
+    """CREATE TABLE events (
+        id INTEGER NOT NULL PRIMARY KEY, at TEXT NOT NULL, type TEXT NOT NULL, app_id TEXT NOT NULL,
+        deployment_id TEXT, task_id TEXT, build_id TEXT, revision INTEGER, data TEXT NOT NULL
+    )""",
+    "CREATE INDEX eventrow_app_id ON events (app_id)",
+    "CREATE INDEX eventrow_deployment_id ON events (deployment_id)",
 )
 
 

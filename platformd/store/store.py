@@ -17,7 +17,7 @@ from peewee import SqliteDatabase
 
 from platformd import clock
 from platformd.domain.deployment.state import Deployment
-from platformd.domain.notice import Notice
+from platformd.domain.notice import Event, Notice
 from platformd.domain.operations import Operation
 from platformd.domain.snapshot import App, Artifact
 from platformd.domain.task import Task
@@ -31,7 +31,7 @@ from platformd.store.writer import Publish, Writer
 T = TypeVar("T")
 
 
-def unheard(notices: Sequence[Notice], revisions: Mapping[tuple[str, str], int]) -> None:
+def unheard(events: Sequence[Event], revisions: Mapping[tuple[str, str], int]) -> None:
     """The post-commit callback of a store nobody listens to."""
 
 
@@ -52,7 +52,7 @@ class Store:
     def open(cls, data_dir: Path, publish: Publish = unheard, path: Path | None = None) -> Store:
         """Migrate (after a copy) and start the writer; `Refused` for a database of a newer release.
 
-        The database is `platformd.db` in `data_dir` unless `path` says where. `publish(notices, revisions)` is
+        The database is `platformd.db` in `data_dir` unless `path` says where. `publish(events, revisions)` is
         called after each commit, in commit order, on the writer's thread.
         """
         path = path or data_dir / FILE_NAME

@@ -1,7 +1,7 @@
 """The only writer: takes operations and save-behinds from any thread, stores them in groups, then tells whoever waits.
 
 What has gathered while one group was being made durable is the next group. After each commit one callback releases
-notices, revisions and futures in commit order. `Writer` is that, without a thread of its own; `thread.WriterThread`
+events, revisions and futures in commit order. `Writer` is that, without a thread of its own; `thread.WriterThread`
 drives it.
 """
 
@@ -17,16 +17,17 @@ import structlog
 from peewee import SqliteDatabase
 
 from platformd.domain.deployment.state import Deployment
-from platformd.domain.notice import Notice
+from platformd.domain.notice import Event, Notice
 from platformd.domain.operations import Operation
 from platformd.domain.snapshot import App
 from platformd.domain.task import Task
 from platformd.errors import PlatformError, Unavailable
 from platformd.store.batch import Batch, Behind, Key, Write, key_of
 from platformd.store.connection import StoreFailed
+from platformd.store.events import Recorder
 
 T = TypeVar("T")
-Publish = Callable[[Sequence[Notice], Mapping[tuple[str, str], int]], None]
+Publish = Callable[[Sequence[Event], Mapping[tuple[str, str], int]], None]
 NoticesOf = Callable[[Any], Sequence[Notice]]
 
 LARGEST_GROUP = 512
@@ -43,6 +44,7 @@ class Writer:
         self._database = database
         self._path = path
         self._publish = publish
+        self._recorder = Recorder(database)
         self._lock = threading.Lock()
         self._gathered = threading.Condition(self._lock)
         self._writes: list[Write] = []
@@ -112,7 +114,7 @@ class Writer:
         batch = self._take()
         if not batch.writes and not batch.behinds:
             return False
-        batch.commit(self._database, self._path)
+        batch.commit(self._database, self._path, self._recorder)
         self._settle(batch)
         self._release(batch)
         return True
@@ -170,18 +172,14 @@ class Writer:
             self._log_disk(batch)
 
     def _release(self, batch: Batch) -> None:
-        notices: list[Notice] = []
         revisions: dict[tuple[str, str], int] = {}
         for write in batch.writes:
             if write.error is None:
-                notices += write.covered.notices if write.covered else ()
-                notices += _notices_of(write)
                 revisions.update(_revision(write.result))
         for behind in batch.behinds:
-            notices += behind.notices
             revisions.update(_revision(behind.snapshot))
         try:
-            self._publish(notices, revisions)
+            self._publish(batch.events, revisions)
         except Exception:
             _log.exception("store.publish_failed")
         for write in batch.writes:
@@ -192,16 +190,6 @@ class Writer:
             _log.info("store.disk_accepts_writes_again")
         else:
             _log.error("store.disk_refuses_writes", why=str(batch.failure), waiting=len(batch.kept))
-
-
-def _notices_of(write: Write) -> Sequence[Notice]:
-    if write.notices is None:
-        return ()
-    try:
-        return write.notices(write.result)
-    except Exception:
-        _log.exception("store.notices_failed", operation=type(write.operation).__name__)
-        return ()
 
 
 def _revision(record: object) -> dict[tuple[str, str], int]:

@@ -15,10 +15,12 @@ class Heard:
 
     def __init__(self) -> None:
         self.types: list[str] = []
+        self.ids: list[int] = []
         self.revisions: list[tuple[tuple[str, str], int]] = []
 
-    def __call__(self, notices, revisions) -> None:
-        self.types += [notice.type for notice in notices]
+    def __call__(self, events, revisions) -> None:
+        self.types += [event.notice.type for event in events]
+        self.ids += [event.id for event in events]
         self.revisions += revisions.items()
 
 

@@ -207,7 +207,7 @@ def test_a_refused_save_behind_never_overwrites_the_command_that_came_meanwhile(
     under_way = writer._take()
     writer.save_behind(newer, [notice("newer", newer)])
     ordered = writer.submit(SaveDeployment(order), lambda saved: [notice("order", saved)])
-    under_way.commit(limited.database, None)
+    under_way.commit(limited.database, None, writer._recorder)
     writer._settle(under_way)
     writer._release(under_way)
     assert writer.unsaved(Deployment, deployment.id) == newer
