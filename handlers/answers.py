@@ -279,6 +279,20 @@ class LogEntry(Answer):
     truncated: int | UnsetType = UNSET
 
 
+class Event(Answer):
+    """Something that happened; `data` is what there is to say about it."""
+
+    id: int
+    at: Instant
+    type: str
+    app_id: str
+    deployment_id: str | None
+    task_id: str | None
+    build_id: str | None
+    revision: int | None
+    data: dict[str, Any]
+
+
 # ---- the service -------------------------------------------------------------------------------------------
 
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable
 
 import msgspec
 
-from handlers.sse import Format
 from platformd.logstore import Entry
 from platformd.views import timestamp
-
-LARGEST_PAYLOAD = 256 << 10
 
 _encode = msgspec.json.Encoder().encode
 
@@ -43,20 +40,3 @@ def shown(entry: Entry) -> EntryView:
 def encoded(entries: Iterable[Entry]) -> list[tuple[int, bytes]]:
     """(id, JSON) of each."""
     return [(entry.id, _encode(shown(entry))) for entry in entries]
-
-
-def payloads(lines: Sequence[tuple[int, bytes]], format: Format, after: int = 0) -> Iterator[bytes]:
-    """What a stream carries for `lines` above the id `after`, in pieces of a bounded size."""
-    parts: list[bytes] = []
-    size = 0
-    for id, data in lines:
-        if id <= after:
-            continue
-        part = format.entry(id, data)
-        if parts and size + len(part) > LARGEST_PAYLOAD:
-            yield b"".join(parts)
-            parts, size = [], 0
-        parts.append(part)
-        size += len(part)
-    if parts:
-        yield b"".join(parts)

@@ -1,22 +1,18 @@
-"""Follows one deployment's log for all its readers: one read, one encoding, however many listen.
+"""Follows one source for all its readers: one read, one encoding, however many listen.
 
-A reader first catches up from the store at its own pace, then joins the feed at exactly the id where it stands, in
-one step of the loop: so nothing is missed and nothing comes twice. Loop thread only; files are read on threads.
+A reader first catches up from what is stored at its own pace, then joins the feed at exactly the id where it stands,
+in one step of the loop: so nothing is missed and nothing comes twice. Loop thread only.
 """
 
 from __future__ import annotations
 
 import asyncio
-import functools
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from handlers.context import Context
-from handlers.entries import encoded, payloads
+from handlers.sources import Line, Source, payloads
 from handlers.sse import Format, Reader, framed
-from platformd.errors import NotFound
-from platformd.logstore import Entry
 from platformd.observability import get_logger
 
 FLUSH_SECS = 0.02
@@ -26,14 +22,6 @@ BATCH = 1000
 PAGE = 500
 
 _log = get_logger("handlers.feeds")
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """What is followed: a deployment, or one task of it."""
-
-    deployment_id: str
-    task_id: str | None = None
 
 
 class Feeds:
@@ -66,13 +54,13 @@ class Feeds:
         while True:
             feed = self._feeds.get(source)
             goal = feed.position if feed is not None else 0
-            entries = await read(self._context, source, after=reader.position, limit=PAGE)
-            if not await send_history(reader, entries):
+            lines, upto = await source.read(self._context, reader.position, PAGE)
+            if not await send_history(reader, lines):
                 return False
-            if not entries:
-                reader.position = max(reader.position, goal)
+            if len(lines) < PAGE:
+                reader.position = max(reader.position, upto, goal)
             feed = self._feeds.get(source)
-            caught_up = len(entries) < PAGE if feed is None else reader.position >= feed.position
+            caught_up = len(lines) < PAGE if feed is None else reader.position >= feed.position
             if caught_up:
                 return True
 
@@ -81,7 +69,7 @@ class Feeds:
 
 
 class Feed:
-    """One followed log; lives while it has readers. `position` is the last id handed out."""
+    """One followed source; lives while it has readers. `position` is the last id handed out."""
 
     def __init__(
         self, context: Context, source: Source, position: int, ended: Callable[[Source], None]
@@ -114,24 +102,25 @@ class Feed:
         except asyncio.CancelledError:
             raise
         except Exception:
-            _log.exception("log feed failed", deployment_id=self._source.deployment_id)
+            _log.exception("a feed failed", source=repr(self._source))
         self._ended(self._source)
         for reader in tuple(self._readers):
             reader.end()
 
     async def _pump(self) -> None:
         finished: dict[str, Any] | None = None
+        source, context = self._source, self._context
         while True:
-            # Listening begins before reading, so a line that comes between the two is not slept through.
-            changed = asyncio.create_task(self._changed())
+            # Listening begins before reading, so what comes between the two is not slept through.
+            changed = asyncio.create_task(source.changed(context, self.position, POLL_SECS))
             try:
                 await asyncio.sleep(0)
-                state = self._finished()
-                entries = await read(self._context, self._source, after=self.position, limit=BATCH)
-                if entries:
+                state = source.ended(context)
+                lines, upto = await source.read(context, self.position, BATCH)
+                if lines:
                     finished = None
-                    self._deliver(entries)
-                    if len(entries) < BATCH:
+                    self._deliver(lines)
+                    if len(lines) < BATCH:
                         await asyncio.sleep(FLUSH_SECS)
                 elif finished is not None:
                     self._end(finished)
@@ -141,33 +130,12 @@ class Feed:
                     await asyncio.sleep(SETTLE_SECS)
                 elif not await changed:
                     await asyncio.sleep(FLUSH_SECS)  # a hub that is closing tells everyone at once
+                self.position = max(self.position, upto)
             finally:
                 changed.cancel()
 
-    async def _changed(self) -> bool:
-        """True when there is something new, False when nothing was heard for a while."""
-        hub, id = self._context.hub, self._source.deployment_id
-        try:
-            revision = self._context.views.deployment(id)["revision"]
-        except NotFound:
-            return False
-        waits = {
-            asyncio.create_task(hub.wait_lines(id, self.position, POLL_SECS)),
-            asyncio.create_task(hub.wait_revision("deployment", id, revision, POLL_SECS)),
-        }
-        try:
-            done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-            return any(wait.result() for wait in done)
-        finally:
-            for wait in waits:
-                wait.cancel()
-
-    def _finished(self) -> dict[str, Any] | None:
-        return end_of(self._context, self._source)
-
-    def _deliver(self, entries: list[Entry]) -> None:
-        lines = encoded(entries)
-        first, last = entries[0].id, entries[-1].id
+    def _deliver(self, lines: list[Line]) -> None:
+        first, last = lines[0][0], lines[-1][0]
         shared: dict[Format, list[tuple[bytes, bytes]]] = {}
         for reader in tuple(self._readers):
             if reader.position >= first:  # it read ahead of the feed
@@ -186,30 +154,12 @@ class Feed:
             reader.end(reader.format.event("end", state, id=max(reader.position, self.position)))
 
 
-def end_of(context: Context, source: Source) -> dict[str, Any] | None:
-    """What the last event says, once nothing more can come."""
-    try:
-        if source.task_id is not None:
-            task = context.views.task(source.task_id)
-            return {"state": task["state"]} if task["state"] in ("stopped", "failed") else None
-        deployment = context.views.deployment(source.deployment_id)
-    except NotFound:
-        return {"status": "deleted"}
-    return {"status": deployment["status"]} if deployment["phase"] == "done" else None
-
-
-async def read(context: Context, source: Source, **selection: Any) -> list[Entry]:
-    """Entries from the store, read on a thread."""
-    ask = functools.partial(context.logs.read, source.deployment_id, task=source.task_id, **selection)
-    return await asyncio.get_running_loop().run_in_executor(None, ask)
-
-
-async def send_history(reader: Reader, entries: list[Entry]) -> bool:
-    """Sends stored entries to one reader at its own pace; False when it left."""
-    for payload in payloads(encoded(entries), reader.format, reader.position):
+async def send_history(reader: Reader, lines: list[Line]) -> bool:
+    """Sends what is stored to one reader at its own pace; False when it left."""
+    for payload in payloads(lines, reader.format, reader.position):
         reader.send_own(payload)
         if not await reader.drained():
             return False
-    if entries:
-        reader.position = max(reader.position, entries[-1].id)
+    if lines:
+        reader.position = max(reader.position, lines[-1][0])
     return reader.is_open

@@ -11,12 +11,13 @@ from tornado.httpserver import HTTPServer
 from tornado.httputil import HTTPServerRequest
 from tornado.web import Application, RequestHandler
 
-from handlers import apps, artifacts, deployments, download, logs, system, tasks
+from handlers import apps, artifacts, deployments, download, events, logs, system, tasks
 from handlers.admission import Admission
 from handlers.base import Handler, NotFoundHandler, log_request
 from handlers.bodies import BodyCollector
 from handlers.context import Context
 from handlers.feeds import Feeds
+from handlers.following import Following
 from handlers.sse import Streams
 
 ID = r"([0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12})"
@@ -34,6 +35,8 @@ ROUTES: tuple[tuple[str, type[Handler]], ...] = (
     (rf"{API}/deployments/{ID}/sleep", deployments.SleepHandler),
     (rf"{API}/deployments/{ID}/logs", logs.LogsHandler),
     (rf"{API}/deployments/{ID}/logs/stream", logs.StreamHandler),
+    (rf"{API}/deployments/{ID}/events", events.DeploymentEventsHandler),
+    (rf"{API}/events", events.EventsHandler),
     (rf"{API}/deployments/{ID}/tasks", tasks.TasksOfDeploymentHandler),
     (rf"{API}/deployments", deployments.DeploymentsHandler),
     (rf"{API}/apps/{ID}/deployments", deployments.DeploymentsOfAppHandler),
@@ -66,11 +69,10 @@ class Api(Application):
         shared: dict[str, Any] = {"context": context, "admission": admission}
         self.streams = Streams()
         self.feeds = Feeds(context)
-        own: dict[type[Handler], dict[str, Any]] = {
-            artifacts.UploadHandler: {"uploading": set()},
-            logs.StreamHandler: {"feeds": self.feeds, "streams": self.streams},
-            logs.TaskStreamHandler: {"feeds": self.feeds, "streams": self.streams},
-        }
+        own: dict[type[Handler], dict[str, Any]] = {artifacts.UploadHandler: {"uploading": set()}}
+        for _, handler in ROUTES:
+            if issubclass(handler, Following):
+                own[handler] = {"feeds": self.feeds, "streams": self.streams}
         super().__init__(
             [(path, handler, shared | own.get(handler, {})) for path, handler in ROUTES],
             default_handler_class=NotFoundHandler,

@@ -10,14 +10,17 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple, TypeVar
 
+import msgspec
+
 from platformd import clock
 from platformd.domain.deployment.state import Deployment, Phase
 from platformd.domain.naming import Addresses
+from platformd.domain.notice import Filter
 from platformd.domain.snapshot import App, Artifact, Reason
 from platformd.domain.spec import DeploymentSpec
 from platformd.domain.task import Task
 from platformd.errors import NotFound
-from platformd.store import SORT_ORDERS, SORTS, Page, Store
+from platformd.store import SORT_ORDERS, SORTS, Page, Store, events
 from platformd.store.lists import page_of, versions_below
 
 __all__ = ["SORTS", "SORT_ORDERS", "Load", "Page", "Usage", "Views", "spec_object", "timestamp"]
@@ -114,6 +117,26 @@ class Views:
             "deployments": [self.render_deployment(record) for record in records],
             "next_page_token": None if last is None else str(last),
         }
+
+    # ---- events; these read many rows, so they are called on threads -------------------------------------------
+
+    def events_after(self, filter: Filter, id: int, limit: int) -> tuple[list[tuple[int, bytes]], int]:
+        """(id, JSON) of the first `limit` events above `id`, oldest first; and the id up to which there is nothing
+        else."""
+        found, upto = events.after(self._reader, filter, id, limit)
+        return [(event.id, _event_json(event)) for event in found], upto
+
+    def newest_events(self, filter: Filter, limit: int) -> list[tuple[int, bytes]]:
+        """(id, JSON) of the last `limit` events, oldest first."""
+        return [(event.id, _event_json(event)) for event in events.newest(self._reader, filter, limit)]
+
+    def last_event_id(self) -> int:
+        """0 when nothing has ever happened."""
+        return events.last_id(self._reader)
+
+    def oldest_event_after_gap(self, id: int) -> int | None:
+        """The oldest event's id (0: there is none) when one above `id` is not kept any more; else None."""
+        return events.oldest_after_gap(self._reader, id)
 
     def _page(
         self, kind: type[T], page: Page, render: Callable[[T], Json], filters: Mapping[str, object]
@@ -313,6 +336,23 @@ def _without_none(**values: object) -> Json:
 def timestamp(at: datetime) -> str:
     """RFC 3339, UTC, milliseconds, Z."""
     return at.astimezone(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
+
+
+class _Event(msgspec.Struct):
+    id: int
+    at: str
+    type: str
+    app_id: str
+    deployment_id: str | None
+    task_id: str | None
+    build_id: str | None
+    revision: int | None
+    data: msgspec.Raw
+
+
+def _event_json(event: events.StoredEvent) -> bytes:
+    at = timestamp(datetime.fromisoformat(event.at).replace(tzinfo=UTC))
+    return msgspec.json.encode(_Event(event.id, at, *event[2:8], msgspec.Raw(event.data.encode())))
 
 
 def _timestamp_or_none(at: datetime | None) -> str | None:

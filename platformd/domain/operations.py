@@ -128,3 +128,11 @@ class AdoptDomain(Operation[int]):
     """Give every app, environment and preview an address under `domain` too; the number of new ones."""
 
     domain: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForgetEvents(Operation[int]):
+    """Drop at most `most` of the events from before the instant, oldest first: how many there were."""
+
+    before: datetime
+    most: int

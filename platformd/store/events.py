@@ -1,7 +1,7 @@
 """What happened, as rows: numbered and written with the change that caused it, read again by whoever follows.
 
-`Recorder` belongs to the writer's thread; reads run on any. What is no longer kept leaves its highest id behind, so that
-a reader who resumes can be told whether something is missing.
+`Recorder` belongs to the writer's thread; reads run on any. What is no longer kept leaves its highest id behind, so
+that a reader who resumes can be told whether something is missing.
 """
 
 from __future__ import annotations
@@ -76,11 +76,13 @@ class Recorder:
         return self._last
 
 
-def after(reader: Reader, filter: Filter, id: int, limit: int) -> list[StoredEvent]:
-    """The first `limit` events above `id`, oldest first."""
+def after(reader: Reader, filter: Filter, id: int, limit: int) -> tuple[list[StoredEvent], int]:
+    """The first `limit` events above `id`, oldest first; and the id up to which there is nothing else."""
     where, values = _conditions(filter)
-    sql = f"SELECT {_COLUMNS} FROM events WHERE id > ? {where} ORDER BY id LIMIT ?"
-    return [StoredEvent(*row) for row in reader.rows(sql, id, *values, limit)]
+    last = last_id(reader)
+    sql = f"SELECT {_COLUMNS} FROM events WHERE id > ? AND id <= ? {where} ORDER BY id LIMIT ?"
+    found = [StoredEvent(*row) for row in reader.rows(sql, id, last, *values, limit)]
+    return found, found[-1].id if len(found) == limit else max(id, last)
 
 
 def newest(reader: Reader, filter: Filter, limit: int) -> list[StoredEvent]:
@@ -94,6 +96,14 @@ def last_id(reader: Reader) -> int:
     """The newest event's id; what has been forgotten counts, 0 when there never was one."""
     (found,) = reader.row("SELECT max(id) FROM events")
     return found or forgotten(reader)
+
+
+def oldest_after_gap(reader: Reader, id: int) -> int | None:
+    """The oldest event's id (0: there is none) when one above `id` is not kept any more; else None."""
+    if id >= forgotten(reader):
+        return None
+    (oldest,) = reader.row("SELECT min(id) FROM events")
+    return oldest or 0
 
 
 def forgotten(reader: Reader) -> int:

@@ -21,6 +21,7 @@ from platformd.domain.operations import (
     CreateApp,
     CreateArtifact,
     CreateDeployment,
+    ForgetEvents,
     Operation,
     ReleaseCurrent,
     SaveDeployment,
@@ -31,7 +32,7 @@ from platformd.domain.snapshot import App, Artifact
 from platformd.domain.token import CreateToken, RevokeToken, TokenUsed
 from platformd.errors import Conflict, NotFound
 from platformd.ids import new_id
-from platformd.store import configuring, deploying, retries, tokens
+from platformd.store import configuring, deploying, events, retries, tokens
 from platformd.store.codec import Decoding
 from platformd.store.models import AnchorRow, AppRow, ArtifactRow, HostRow
 from platformd.store.saves import save
@@ -159,6 +160,11 @@ def _(operation: AdoptDomain, database: SqliteDatabase) -> int:
     rows = HostRow.select(hostname, *kept).where(HostRow.kind != "custom").distinct()
     query = HostRow.insert_from(rows, (HostRow.hostname, *kept)).on_conflict_ignore()
     return int(query.as_rowcount().execute(database))
+
+
+@apply.register
+def _(operation: ForgetEvents, database: SqliteDatabase) -> int:
+    return events.expire(database, operation.before, operation.most)
 
 
 def _subdomain_taken(app: App, label: str) -> Conflict:

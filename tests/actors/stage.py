@@ -88,7 +88,9 @@ class Stage:
     def __init__(self, clock: FrozenDateTimeFactory, script: Script = READY) -> None:
         self.clock = clock
         self.notices: list[Any] = []
-        self.store = MemoryStore(publish=lambda events, _: self.notices.extend(event.notice for event in events))
+        self.store = MemoryStore(
+            publish=lambda events, _: self.notices.extend(event.notice for event in events)
+        )
         self.driver = FakeDriver(self._from_driver, script)
         self.gateway = SmallGateway()
         self.lines: list[tuple[str, str | None, str]] = []
