@@ -7,7 +7,7 @@ from typing import Annotated
 
 from msgspec import UNSET, Meta, UnsetType
 
-from handlers.schemas import Body, Id
+from handlers.words import Body, Id
 
 MOST_TYPES = 20
 _TYPE = re.compile(r"[a-z_]+(?:\.[a-z_]*)?\Z")
