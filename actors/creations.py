@@ -29,6 +29,7 @@ from platformd.domain.operations import (
 )
 from platformd.domain.snapshot import App, Artifact
 from platformd.domain.spec import DeploymentSpec
+from platformd.domain.variables import Precedence
 from platformd.store import Store
 
 T = TypeVar("T")
@@ -62,7 +63,14 @@ class Creations:
     async def complete_artifact(self, artifact_id: str, *, sha256: str, size: int) -> Artifact:
         return await self._commit(CompleteArtifact(id=artifact_id, sha256=sha256, size=size, at=clock.now()))
 
-    async def create_deployment(self, *, app_id: str, environment: str, spec: DeploymentSpec) -> Deployment:
+    async def create_deployment(
+        self,
+        *,
+        app_id: str,
+        environment: str,
+        spec: DeploymentSpec,
+        precedence: Precedence = Precedence.DEPLOYMENT,
+    ) -> Deployment:
         operation = CreateDeployment(
             app_id=app_id,
             environment=environment,
@@ -70,6 +78,7 @@ class Creations:
             domain=self._domain,
             at=clock.now(),
             steady=clock.steady(),
+            precedence=precedence,
         )
         return await self._commit(operation, _created, then=self._introduce)
 

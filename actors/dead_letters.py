@@ -25,7 +25,7 @@ DEEPEST = 8
 MASK = "***"
 # Shorter values ("1", "on") would turn a text into stars without hiding anything.
 SHORTEST_SECRET = 4
-_SECRET_FIELDS = frozenset({"env", "secrets", "token", "password"})
+_SECRET_FIELDS = frozenset({"env", "variables", "resolved_env", "secrets", "token", "password"})
 _log = structlog.get_logger("actors")
 
 

@@ -16,6 +16,7 @@ from actors.futures import Pending
 from actors.messages import Key, Lane, TimerFired
 from actors.snapshot import SnapshotActor
 from actors.task import Birth, order_of
+from actors.variables import variables_of
 from actors.world import World
 from platformd.domain import commands, effects, events
 from platformd.domain.deployment.recovery import HOST_RESTARTED
@@ -158,7 +159,7 @@ class DeploymentActor(SnapshotActor[Deployment]):
 
     def _start(self, state: Deployment, order: effects.StartTask) -> None:
         task = new_task(order, state.id, state.identity.app_id, self.moment().at)
-        self._tell_task(task.id, Birth(task, order_of(self.world, state, task)))
+        self._tell_task(task.id, Birth(task, order_of(self.world, state, task), variables_of(state)))
 
     def _tell_task(self, task_id: str, message: object) -> None:
         self.world.directory.tell(Key("task", task_id), message, Lane.FACT)

@@ -8,35 +8,41 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from actors.messages import Key, Lane
 from actors.snapshot import SnapshotActor
+from actors.variables import opened, speaking_of, variables_of
 from actors.world import World
-from platformd.domain import commands, effects
+from platformd.domain import commands, effects, events
 from platformd.domain.deployment.state import Deployment
 from platformd.domain.effects import Moment, TaskEffect
 from platformd.domain.machine import Step
 from platformd.domain.notice import Notice
 from platformd.domain.operations import SaveTask
+from platformd.domain.snapshot import Reason
 from platformd.domain.task import Task, TaskPhase
 from platformd.domain.task.transitions import pursue, step
+from platformd.domain.variables import Variables
 from platformd.drivers.base import Driver, LaunchOrder
 from platformd.errors import NotFound
+from platformd.secrets import SecretUnreadable
 
 
 @dataclass(frozen=True, slots=True)
 class Birth:
-    """The first message of a new task: what it is and what to start."""
+    """The first message of a new task: what it is, what to start, and with which variables, secrets sealed."""
 
     task: Task
     order: LaunchOrder
+    variables: Variables
 
 
 class TaskActor(SnapshotActor[Task]):
     COMMANDS = (commands.Terminate,)
     _order: LaunchOrder
+    _variables: Variables
 
     def receive(self, message: Any) -> Any:
         if isinstance(message, Birth):
@@ -46,7 +52,7 @@ class TaskActor(SnapshotActor[Task]):
     def _born(self, birth: Birth) -> None:
         if self.state is not None:
             return
-        self._order = birth.order
+        self._order, self._variables = birth.order, birth.variables
         self.begin(birth.task)
         self.save_behind(birth.task, ())
         super().receive(commands.Launch())
@@ -58,7 +64,8 @@ class TaskActor(SnapshotActor[Task]):
         task = self.world.store.task(self.key.id)
         if task is None:
             return
-        self._order = _order_from_row(self.world, task)
+        deployment = self._deployment_of(task)
+        self._order, self._variables = order_of(self.world, deployment, task), variables_of(deployment)
         self.begin(task)
         if task.phase not in (TaskPhase.PENDING, TaskPhase.STOPPED, TaskPhase.FAILED):
             self._driver.adopt(task, self._order)
@@ -74,7 +81,7 @@ class TaskActor(SnapshotActor[Task]):
     def carry_out(self, state: Task, effect: TaskEffect) -> None:
         match effect:
             case effects.LaunchTask():
-                self._driver.launch(self._order)
+                self._launch(state)
             case effects.CloseInGateway(drain):
                 self.world.traffic.close(state.deployment_id, state.id, drain)
             case effects.Signal(signal):
@@ -87,6 +94,22 @@ class TaskActor(SnapshotActor[Task]):
                 self._driver.forget(state)
             case effects.Report(fact):
                 self.world.directory.tell(Key("deployment", state.deployment_id), fact, Lane.FACT)
+
+    def _launch(self, state: Task) -> None:
+        """Only here are secrets in the clear: what is kept, told or written down has them sealed."""
+        try:
+            env = opened(self.world.vault, state.app_id, self._variables)
+        except SecretUnreadable as error:
+            self.tell_self(events.LaunchFailed(Reason(code=error.code, message=error.message)))
+            return
+        with speaking_of(self._variables, env):
+            self._driver.launch(replace(self._order, env=env))
+
+    def _deployment_of(self, task: Task) -> Deployment:
+        deployment = self.world.store.deployment(task.deployment_id)
+        if deployment is None:
+            raise NotFound(f"task {task.id} belongs to an unknown deployment {task.deployment_id}")
+        return deployment
 
     @property
     def _driver(self) -> Driver:
@@ -132,10 +155,3 @@ def order_of(world: World, deployment: Deployment, task: Task) -> LaunchOrder:
         spec=spec,
         executable=None if spec.artifact_id is None else world.executable(spec.artifact_id),
     )
-
-
-def _order_from_row(world: World, task: Task) -> LaunchOrder:
-    deployment = world.store.deployment(task.deployment_id)
-    if deployment is None:
-        raise NotFound(f"task {task.id} belongs to an unknown deployment {task.deployment_id}")
-    return order_of(world, deployment, task)

@@ -11,7 +11,7 @@ import contextlib
 import itertools
 import math
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from operator import attrgetter
 from typing import Any, TypeVar
@@ -110,6 +110,15 @@ class GatewayTraffic:
                 self._send(protocol.Routes(hosts=dict(hosts)))
         else:
             self._loop.call_soon_threadsafe(self.publish_hosts, app_id)
+
+    def forget_hosts(self, hostnames: Collection[str]) -> None:
+        """They lead nowhere any more, unless somebody took them meanwhile; in turn with `publish_hosts`."""
+        if threading.get_ident() != self._thread:
+            self._loop.call_soon_threadsafe(self.forget_hosts, hostnames)
+            return
+        gone = [name for name in hostnames if not self._store.is_taken(name)]
+        if gone:
+            self._send(protocol.Routes(hosts=dict.fromkeys(gone)))
 
     # ---- from the gateway ----
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -15,6 +15,7 @@ from actors.directory import Directory
 from actors.timers import Timers
 from platformd.domain.spec import ProcessType
 from platformd.drivers.base import Driver
+from platformd.secrets import Vault
 from platformd.store import Store
 
 if TYPE_CHECKING:
@@ -35,13 +36,14 @@ class Traffic(Protocol):
     def fail_held(self, deployment_id: str, failure: FailHeld) -> None: ...
     def close_idle(self, deployment_id: str, task_ids: tuple[str, ...], since: datetime) -> None: ...
     def publish_hosts(self, app_id: str) -> None: ...
+    def forget_hosts(self, hostnames: Collection[str]) -> None: ...
     def close(self, deployment_id: str, task_id: str, drain: timedelta) -> None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class World:
     """`executable` finds an artifact's file by its id; `write_line` takes (deployment id, task id or None, text) for
-    the deployment's log."""
+    the deployment's log; `vault` opens secrets for a task's launch."""
 
     directory: Directory
     timers: Timers
@@ -50,6 +52,7 @@ class World:
     drivers: Mapping[ProcessType, Driver]
     executable: Callable[[str], Path | None]
     write_line: Callable[[str, str | None, str], None]
+    vault: Vault
 
 
 def crash_point(name: str) -> None:

@@ -6,18 +6,24 @@ views. Everything here is called on the loop's thread and none of it blocks.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from platformd.artifacts import ArtifactFiles
 from platformd.config import Settings
+from platformd.configuration_views import ConfigurationViews
 from platformd.domain.deployment.state import Deployment
+from platformd.domain.operations import Operation
 from platformd.domain.snapshot import App, Artifact
 from platformd.domain.spec import DeploymentSpec
+from platformd.domain.variables import Precedence
 from platformd.hub import Hub
 from platformd.logstore import LogStore
+from platformd.secrets import Vault
 from platformd.views import Views
+
+T = TypeVar("T")
 
 
 class Writes(Protocol):
@@ -34,8 +40,27 @@ class Writes(Protocol):
     async def complete_artifact(self, artifact_id: str, *, sha256: str, size: int) -> Artifact:
         """Its bytes are on disk; Conflict when it has some already."""
 
-    async def create_deployment(self, *, app_id: str, environment: str, spec: DeploymentSpec) -> Deployment:
+    async def create_deployment(
+        self,
+        *,
+        app_id: str,
+        environment: str,
+        spec: DeploymentSpec,
+        precedence: Precedence = Precedence.DEPLOYMENT,
+    ) -> Deployment:
         """The next version of the app; its actor has been told."""
+
+
+class Configuration(Protocol):
+    """Changes of what belongs to an app beside its deployments. Each answer is durable; each raises PlatformErrors."""
+
+    async def commit(self, operation: Operation[T]) -> T:
+        """The operation's result."""
+
+    async def commit_hosts(
+        self, operation: Operation[T], app_id: str, gone: Callable[[T], Collection[str]] = ...
+    ) -> T:
+        """As `commit`, and the gateway hears of the app's addresses and of those that are `gone`."""
 
 
 async def _no_system_line(deployment_id: str, message: str) -> None:
@@ -46,6 +71,7 @@ async def _no_system_line(deployment_id: str, message: str) -> None:
 class Context:
     """What each does:
 
+    - `configured` are the views of what `configuration` changes; `vault` seals secrets before they are stored;
     - `ask(kind, id, command)` is answered by that actor after its commit;
     - `deployment(id)` is its newest snapshot, None when there is none;
     - `ready()` is {"ready": bool, "status": "ok" | "degraded" | "unready", "checks": {name: {"status", "detail"?}}};
@@ -55,10 +81,13 @@ class Context:
 
     settings: Settings
     views: Views
+    configured: ConfigurationViews
     hub: Hub
     logs: LogStore
     artifacts: ArtifactFiles
     writes: Writes
+    configuration: Configuration
+    vault: Vault
     ask: Callable[[str, str, object], Awaitable[Any]]
     deployment: Callable[[str], Deployment | None]
     ready: Callable[[], Mapping[str, Any]]

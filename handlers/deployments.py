@@ -16,6 +16,7 @@ from handlers.volumes import VolumeRule
 from platformd.domain import commands
 from platformd.domain.deployment.state import Deployment
 from platformd.domain.spec import DeploymentSpec, ProcessType, contradictions
+from platformd.domain.variables import Precedence
 from platformd.errors import Fault, InvalidState, NotFound
 
 _PROMOTED = "Deployment created and scheduler notified"
@@ -24,11 +25,19 @@ _PROMOTED = "Deployment created and scheduler notified"
 class DeploymentHandler(Handler):
     """What the handlers of deployments share."""
 
-    async def create(self, app_id: str, environment: str, spec: DeploymentSpec) -> Deployment:
+    async def create(
+        self,
+        app_id: str,
+        environment: str,
+        spec: DeploymentSpec,
+        precedence: Precedence = Precedence.DEPLOYMENT,
+    ) -> Deployment:
         """The app's next version; durable, and its actor told."""
         self._require_executable(spec)
         return await self.durable(
-            self.context.writes.create_deployment(app_id=app_id, environment=environment, spec=spec)
+            self.context.writes.create_deployment(
+                app_id=app_id, environment=environment, spec=spec, precedence=precedence
+            )
         )
 
     def show(self, deployment_id: str) -> dict[str, Any]:
@@ -175,7 +184,8 @@ class PromoteHandler(DeploymentHandler):
         elsewhere = body.environment != source.identity.environment
         spec = promoted(source.spec, elsewhere=elsewhere)
         refuse_docker(spec)
-        made = await self.create(source.identity.app_id, body.environment, spec)
+        precedence = Precedence.ENVIRONMENT if elsewhere else Precedence.DEPLOYMENT
+        made = await self.create(source.identity.app_id, body.environment, spec, precedence)
         if spec.networking.port != source.spec.networking.port:
             await self.context.say(
                 made.id,

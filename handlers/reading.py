@@ -28,6 +28,7 @@ T = TypeVar("T")
 M = TypeVar("M", bound=msgspec.Struct)
 
 _JSON_TYPE = re.compile(r"application/(?:[a-z0-9.+-]+\+)?json\s*(?:;|\Z)", re.IGNORECASE)
+_REVISION = re.compile(r"[0-9]{1,18}\Z")
 
 
 class Reading(Admitting):
@@ -80,6 +81,14 @@ class Reading(Admitting):
     def no_query(self) -> None:
         if self.request.query:
             self.query(NoQuery)
+
+    def if_match(self) -> int | None:
+        """The revision that the caller wants to change, None where it does not say; 412 for what is no revision."""
+        given = self.request.headers.get("If-Match")
+        if given is None or given.strip() == "*":
+            return None
+        text = given.strip().removeprefix("W/").strip('"')
+        return int(text) if _REVISION.match(text) else -1
 
     def read(self, ask: Callable[..., T], *args: Any, **options: Any) -> T:
         """A read from the rows, counted as `db` time."""

@@ -11,7 +11,18 @@ from tornado.httpserver import HTTPServer
 from tornado.httputil import HTTPServerRequest
 from tornado.web import Application, RequestHandler
 
-from handlers import apps, artifacts, deployments, download, events, logs, system, tasks
+from handlers import (
+    apps,
+    artifacts,
+    deployments,
+    domains,
+    download,
+    environments,
+    events,
+    logs,
+    system,
+    tasks,
+)
 from handlers.admission import Admission
 from handlers.base import Handler, NotFoundHandler, log_request
 from handlers.bodies import BodyCollector
@@ -22,6 +33,7 @@ from handlers.sse import Streams
 
 ID = r"([0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12})"
 SEGMENT = r"([^/]+)"
+SLUG = r"([a-z0-9-]{1,32})"
 API = "/api/v1"
 
 ROUTES: tuple[tuple[str, type[Handler]], ...] = (
@@ -40,6 +52,14 @@ ROUTES: tuple[tuple[str, type[Handler]], ...] = (
     (rf"{API}/deployments/{ID}/tasks", tasks.TasksOfDeploymentHandler),
     (rf"{API}/deployments", deployments.DeploymentsHandler),
     (rf"{API}/apps/{ID}/deployments", deployments.DeploymentsOfAppHandler),
+    (rf"{API}/apps/{ID}/environments", environments.EnvironmentsHandler),
+    (rf"{API}/apps/{ID}/environments/{SLUG}", environments.EnvironmentHandler),
+    (rf"{API}/apps/{ID}/environments/{SLUG}/env", environments.EnvironmentVariablesHandler),
+    (rf"{API}/apps/{ID}/env", environments.VariablesHandler),
+    (rf"{API}/apps/{ID}/custom-domains", domains.DomainsHandler),
+    (rf"{API}/apps/{ID}/custom-domains/{ID}", domains.DomainHandler),
+    (rf"{API}/apps/{ID}/registries", domains.RegistriesHandler),
+    (rf"{API}/apps/{ID}/registries/{ID}", domains.RegistryHandler),
     (rf"{API}/apps/{ID}", apps.AppHandler),
     (rf"{API}/apps/(?!{ID[1:-1]}/){SEGMENT}/{SEGMENT}", apps.AppByKeyHandler),
     (rf"{API}/apps/{SEGMENT}", apps.NoAppHandler),

@@ -15,7 +15,10 @@ from handlers.words import (
     LONGEST_WAIT_SECS,
     Argument,
     Body,
+    Description,
+    EnvName,
     Id,
+    Labels,
     Later,
     Name,
     Path,
@@ -27,7 +30,6 @@ from handlers.words import (
     is_memory,
     only,
 )
-from platformd.domain.spec import ENV_NAME
 
 
 class Nothing(Body):
@@ -37,17 +39,8 @@ class Nothing(Body):
 class NewApp(Body):
     name: Name
     namespace: Name | UnsetType = UNSET
-    description: Annotated[str, Meta(max_length=2000)] | UnsetType | None = UNSET
-    labels: (
-        Annotated[
-            dict[
-                Annotated[str, Meta(min_length=1, max_length=63)],
-                Annotated[str, Meta(max_length=256)],
-            ],
-            Meta(max_length=64),
-        ]
-        | UnsetType
-    ) = UNSET
+    description: Description | UnsetType | None = UNSET
+    labels: Labels | UnsetType = UNSET
 
 
 class NewArtifact(Body):
@@ -149,23 +142,7 @@ class SpecBody(Body):
     replicas: Annotated[int, Meta(ge=0, le=100)] | UnsetType = UNSET
     resources: ResourcesBody | UnsetType = UNSET
     networking: NetworkingBody | UnsetType = UNSET
-    env: (
-        Annotated[
-            dict[
-                Annotated[
-                    str,
-                    Meta(
-                        max_length=256,
-                        pattern=ENV_NAME,
-                        extra={"says": "a name of letters, digits and _ that begins with no digit"},
-                    ),
-                ],
-                Argument,
-            ],
-            Meta(max_length=1000),
-        ]
-        | UnsetType
-    ) = UNSET
+    env: Annotated[dict[EnvName, Argument], Meta(max_length=1000)] | UnsetType = UNSET
     cold_start_enabled: bool | UnsetType = UNSET
     idle_timeout_secs: Seconds | UnsetType = UNSET
     max_runtime_secs: Seconds | UnsetType | None = UNSET

@@ -10,7 +10,7 @@ from msgspec import Meta, Struct
 
 from handlers import quantities
 from platformd import ids
-from platformd.domain.spec import parse_cpu, parse_memory
+from platformd.domain.spec import ENV_NAME, parse_cpu, parse_memory
 
 TEN_YEARS = 315_360_000
 LONGEST_WAIT_SECS = 60
@@ -109,6 +109,19 @@ Path = Annotated[
     ),
 ]
 Argument = Annotated[str, Meta(max_length=LONGEST_ARGUMENT)]
+Description = Annotated[str, Meta(max_length=2000)]
+Labels = Annotated[
+    dict[Annotated[str, Meta(min_length=1, max_length=63)], Annotated[str, Meta(max_length=256)]],
+    Meta(max_length=64),
+]
+EnvName = Annotated[
+    str,
+    Meta(
+        max_length=256,
+        pattern=ENV_NAME,
+        extra={"says": "a name of letters, digits and _ that begins with no digit"},
+    ),
+]
 Quantity = Annotated[str, Meta(max_length=40, pattern=r"^[0-9.]+[A-Za-z]*$", extra={"says": "a quantity"})]
 Seconds = Annotated[float, Meta(ge=1, le=TEN_YEARS)]
 

@@ -21,6 +21,7 @@ from typing import Any
 import uvloop
 
 from actors.bridge import Bridge
+from actors.configuration import Configuration
 from actors.creations import Creations
 from actors.dead_letters import DeadLetters
 from actors.deployment import DeploymentActor
@@ -39,6 +40,7 @@ from handlers.routes import make_app, make_server
 from platformd import __version__, clock, datadir, heap, listeners, observability, views
 from platformd.artifacts import ArtifactFiles
 from platformd.config import Settings
+from platformd.configuration_views import ConfigurationViews
 from platformd.domain.events import TaskFact
 from platformd.domain.naming import Addresses
 from platformd.domain.operations import AdoptDomain
@@ -52,6 +54,7 @@ from platformd.links.gateway import GatewayLink
 from platformd.links.keeper import KeeperLink
 from platformd.logstore import LogStore
 from platformd.readiness import Health, Readiness
+from platformd.secrets import Vault
 from platformd.store import Store
 from platformd.views import Views
 
@@ -120,6 +123,7 @@ class Service:
         self.executables: dict[str, Path] = {}
         self.gateway_gone = asyncio.Event()
         self.left_keeper = False
+        self.vault = Vault.open(settings.data_dir)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Service]:
@@ -219,6 +223,7 @@ class Service:
             drivers={ProcessType.TISH: self.native},
             executable=self._executable,
             write_line=self._write_line,
+            vault=self.vault,
         )
         self.world = world
         self.directory.register("deployment", lambda key: DeploymentActor(key, world))
@@ -258,10 +263,13 @@ class Service:
         context = Context(
             settings=settings,
             views=Views(self.store, addresses, usage=self._usage, load=self._load),
+            configured=ConfigurationViews(self.store.reader, addresses),
             hub=self.hub,
             logs=self.logs,
             artifacts=self.artifacts,
             writes=Creations(self.store, self.directory, self.traffic, settings.domain),
+            configuration=Configuration(self.store, self.traffic),
+            vault=self.vault,
             ask=lambda kind, id, message: bridge.ask_async(Key(kind, id), message),
             ready=self._readyz,
             version=__version__,

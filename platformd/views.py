@@ -7,12 +7,10 @@ plain dicts and lists that encode to JSON as they are; an object that does not e
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
-from platformd import clock
 from platformd.domain.deployment.state import Deployment, Phase
 from platformd.domain.naming import Addresses
 from platformd.domain.notice import Filter
@@ -20,6 +18,7 @@ from platformd.domain.snapshot import App, Artifact, Reason
 from platformd.domain.spec import DeploymentSpec
 from platformd.domain.task import Task
 from platformd.errors import NotFound
+from platformd.shown import column_timestamp, number, timestamp, timestamp_or_none, wall_clock
 from platformd.store import SORT_ORDERS, SORTS, Page, Store, events
 from platformd.store.lists import page_of, versions_below
 
@@ -180,7 +179,7 @@ class Views:
             "size": artifact.size,
             "sha256": artifact.sha256,
             "created_at": timestamp(artifact.created_at),
-            "uploaded_at": _timestamp_or_none(artifact.uploaded_at),
+            "uploaded_at": timestamp_or_none(artifact.uploaded_at),
         }
 
     def render_deployment(self, deployment: Deployment) -> Json:
@@ -202,7 +201,7 @@ class Views:
             "preview_url": self._addresses.url(identity.preview_host),
             "current": deployment.current,
             "superseded_by": deployment.superseded_by,
-            "idle_deadline": _wall_clock(deployment.idle_deadline),
+            "idle_deadline": wall_clock(deployment.idle_deadline),
             "awake_because": self._awake_because(deployment),
             "stale": self._stale(identity.id),
             "generation": deployment.generation,
@@ -241,9 +240,9 @@ class Views:
             "oom_killed": end.oom_killed if end else False,
             "reason": _reason(task.reason),
             "restarts": task.restarts,
-            "started_at": _timestamp_or_none(task.started_at),
-            "ready_at": _timestamp_or_none(task.ready_at),
-            "ended_at": _timestamp_or_none(task.ended_at),
+            "started_at": timestamp_or_none(task.started_at),
+            "ready_at": timestamp_or_none(task.ready_at),
+            "ended_at": timestamp_or_none(task.ended_at),
             "cpu_percent": usage.cpu_percent if usage else None,
             "memory_bytes": usage.memory_bytes if usage else None,
             "created_at": timestamp(task.created_at),
@@ -290,16 +289,16 @@ def spec_object(spec: DeploymentSpec) -> Json:
             for volume in spec.volumes
         ],
         "cold_start_enabled": spec.cold_start_enabled,
-        "idle_timeout_secs": _number(spec.idle_timeout_secs),
-        "max_runtime_secs": _number(spec.max_runtime_secs),
-        "progress_deadline_secs": _number(spec.progress_deadline_secs),
+        "idle_timeout_secs": number(spec.idle_timeout_secs),
+        "max_runtime_secs": number(spec.max_runtime_secs),
+        "progress_deadline_secs": number(spec.progress_deadline_secs),
         "restart": {
             "policy": spec.restart.policy.value,
             "max_attempts": spec.restart.max_attempts,
-            "window_secs": _number(spec.restart.window_secs),
+            "window_secs": number(spec.restart.window_secs),
         },
         "wake": {
-            "timeout_secs": _number(spec.wake.timeout_secs),
+            "timeout_secs": number(spec.wake.timeout_secs),
             "queue_limit": spec.wake.queue_limit,
             "concurrency": spec.wake.concurrency,
             "replicas": spec.wake.replicas,
@@ -308,7 +307,7 @@ def spec_object(spec: DeploymentSpec) -> Json:
         "sleep": {"mode": spec.sleep_mode.value},
         "stop": {
             "signal": spec.stop.signal,
-            "grace_secs": _number(spec.stop.grace_secs),
+            "grace_secs": number(spec.stop.grace_secs),
             "exclusive": spec.stop.exclusive,
         },
     }
@@ -318,8 +317,8 @@ def _networking(spec: DeploymentSpec) -> Json:
     networking = spec.networking
     check = {
         "path": networking.health_path,
-        "interval": f"{_number(networking.health_interval_secs)}s",
-        "timeout": f"{_number(networking.health_timeout_secs)}s",
+        "interval": f"{number(networking.health_interval_secs)}s",
+        "timeout": f"{number(networking.health_timeout_secs)}s",
     }
     return {
         "port": networking.port,
@@ -331,11 +330,6 @@ def _networking(spec: DeploymentSpec) -> Json:
 
 def _without_none(**values: object) -> Json:
     return {name: value for name, value in values.items() if value is not None}
-
-
-def timestamp(at: datetime) -> str:
-    """RFC 3339, UTC, milliseconds, Z."""
-    return at.astimezone(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
 
 
 class _Event(msgspec.Struct):
@@ -351,26 +345,8 @@ class _Event(msgspec.Struct):
 
 
 def _event_json(event: events.StoredEvent) -> bytes:
-    at = timestamp(datetime.fromisoformat(event.at).replace(tzinfo=UTC))
+    at = column_timestamp(event.at)
     return msgspec.json.encode(_Event(event.id, at, *event[2:8], msgspec.Raw(event.data.encode())))
-
-
-def _timestamp_or_none(at: datetime | None) -> str | None:
-    return None if at is None else timestamp(at)
-
-
-def _wall_clock(steady: datetime | None) -> str | None:
-    """A deadline of the steady clock as the wall clock will show it; their distance in whole seconds, so that an answer
-    stays the same while nothing changes."""
-    if steady is None:
-        return None
-    apart = (clock.now() - clock.steady()).total_seconds()
-    return timestamp(steady + timedelta(seconds=round(apart)))
-
-
-def _number(value: float | None) -> float | int | None:
-    """Whole seconds without a fraction."""
-    return int(value) if value is not None and value == int(value) else value
 
 
 def _reason(reason: Reason | None) -> Json | None:

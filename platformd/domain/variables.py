@@ -44,6 +44,11 @@ class Precedence(StrEnum):
     ENVIRONMENT = "environment"
 
 
+def sealed_for(app_id: str, name: str) -> str:
+    """What a secret's ciphertext belongs to: it opens under this name in this app only."""
+    return f"variable {name} of app {app_id}"
+
+
 def merged(
     app: Variables,
     environment: Variables,

@@ -7,7 +7,7 @@ through the sink as a `TaskFact`, from any thread. A driver never raises for wha
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -21,7 +21,8 @@ Sink = Callable[[str, TaskFact], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LaunchOrder:
-    """All a driver needs to start one task. `executable` is the artifact's file (native) or None."""
+    """All a driver needs to start one task. `executable` is the artifact's file (native) or None; `env` are its own
+    variables, there only in the order that `launch` gets: in the clear, and so never shown."""
 
     task_id: str
     deployment_id: str
@@ -31,6 +32,7 @@ class LaunchOrder:
     environment: str
     spec: DeploymentSpec
     executable: Path | None = None
+    env: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -70,7 +70,7 @@ def environment(order: LaunchOrder, port: int | None) -> dict[str, str]:
     """All the task sees. Its own variables win over PATH, HOST and the names of app and environment, never over what
     must be true for it to be found and reached: the two ids and PORT."""
     env = {"PATH": PATH, "HOST": HOST, "APP_NAME": order.app_name, "ENVIRONMENT": order.environment}
-    env.update(order.spec.env)
+    env.update(order.env)
     env["DEPLOYMENT_ID"], env["TASK_ID"] = order.deployment_id, order.task_id
     if port is not None:
         env["PORT"] = str(port)

@@ -146,6 +146,10 @@ class Store:
         """Where every hostname leads, or every one of an app."""
         return self.reader.routes(app_id)
 
+    def is_taken(self, hostname: str) -> bool:
+        """Whether it leads to anything of anybody."""
+        return self.reader.row("SELECT 1 FROM hosts WHERE hostname = ?", hostname) is not None
+
     def current(self, app_id: str, environment: str) -> Current:
         """Whom an environment's address leads to."""
         return self.reader.current(app_id, environment)

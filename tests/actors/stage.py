@@ -33,11 +33,15 @@ from platformd.domain.operations import CompleteArtifact, CreateArtifact, Create
 from platformd.domain.spec import DeploymentSpec, ProcessType
 from platformd.domain.task import Task
 from platformd.drivers.fake import READY, FakeDriver, Script
+from platformd.secrets import Vault
 from platformd.store.memory import MemoryStore
 from tests.actors.gateway import SmallGateway
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 DOMAIN = "localhost"
+
+
+VAULT = Vault(Path("/keys/secrets.key"), bytes(32))
 
 
 class Faulty:
@@ -125,6 +129,7 @@ class Stage:
             drivers={ProcessType.TISH: self.driver_faults},  # type: ignore[dict-item]
             executable=lambda artifact_id: Path("/artifacts") / artifact_id,
             write_line=lambda *line: self.lines.append(line),
+            vault=VAULT,
         )
         self.directory.register("deployment", lambda key: DeploymentActor(key, self.world))
         self.directory.register("task", lambda key: TaskActor(key, self.world))

@@ -37,7 +37,7 @@ def birth(**env: str) -> Birth:
         spec=DeploymentSpec(artifact_id="x", env=env, args=("--token", SECRET)),
         executable=Path("/artifacts/x"),
     )
-    return Birth(task, order)
+    return Birth(task, order, {})
 
 
 def kept(message: object, **how: str) -> Any:

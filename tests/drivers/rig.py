@@ -155,7 +155,8 @@ class Rig:
             generation=1,
             app_name="demo",
             environment="production",
-            spec=DeploymentSpec(networking=networking, resources=resources, env=variables, **spec),
+            spec=DeploymentSpec(networking=networking, resources=resources, **spec),
+            env=variables,
             executable=executable,
         )
         self.orders[order.task_id] = order

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -112,7 +112,7 @@ def test_the_listener_a_connection_would_reach(
 # ---- launch orders -----------------------------------------------------------------------------------------------
 
 
-def an_order(**spec: object) -> LaunchOrder:
+def an_order(env: Mapping[str, str] | None = None, **spec: object) -> LaunchOrder:
     return LaunchOrder(
         task_id="t1",
         deployment_id="d1",
@@ -122,6 +122,7 @@ def an_order(**spec: object) -> LaunchOrder:
         environment="production",
         spec=DeploymentSpec(**spec),  # type: ignore[arg-type]
         executable=Path("/artifacts/abc"),
+        env=env or {},
     )
 
 

@@ -6,17 +6,19 @@ Store, views, hub, artifacts and logs are the service's own, on a temporary dire
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from tornado.netutil import bind_sockets
 
+from actors.configuration import Configuration
 from handlers import Api, Context, make_app, make_server
 from platformd import clock
 from platformd.artifacts import ArtifactFiles
 from platformd.config import Settings
+from platformd.configuration_views import ConfigurationViews
 from platformd.domain import commands
 from platformd.domain.deployment.state import Deployment, Goal, Phase, Status
 from platformd.domain.naming import Addresses
@@ -31,11 +33,13 @@ from platformd.domain.operations import (
 from platformd.domain.snapshot import App, Artifact
 from platformd.domain.spec import DeploymentSpec
 from platformd.domain.task import Task, TaskPhase
+from platformd.domain.variables import Precedence
 from platformd.errors import InvalidState
 from platformd.hub import Hub
 from platformd.ids import new_id
 from platformd.keeper import segments
 from platformd.logstore import LogStore
+from platformd.secrets import Vault
 from platformd.store import Store
 from platformd.views import Views
 from tests.handlers.client import Client
@@ -73,7 +77,14 @@ class StoredWrites:
         operation = CompleteArtifact(id=artifact_id, sha256=sha256, size=size, at=clock.now())
         return await asyncio.wrap_future(self.store.commit(operation))
 
-    async def create_deployment(self, *, app_id: str, environment: str, spec: DeploymentSpec) -> Deployment:
+    async def create_deployment(
+        self,
+        *,
+        app_id: str,
+        environment: str,
+        spec: DeploymentSpec,
+        precedence: Precedence = Precedence.DEPLOYMENT,
+    ) -> Deployment:
         operation = CreateDeployment(
             app_id=app_id,
             environment=environment,
@@ -81,6 +92,7 @@ class StoredWrites:
             domain="localhost",
             at=clock.now(),
             steady=clock.steady(),
+            precedence=precedence,
         )
         return await asyncio.wrap_future(self.store.commit(operation))
 
@@ -125,6 +137,16 @@ class ScriptedActors:
             case commands.Sleep():
                 return replace(now, status=Status.RUNNING, phase=Phase.ASLEEP, goal=Goal.ASLEEP)
         raise AssertionError(command)
+
+
+class Deaf:
+    """No gateway hears of addresses."""
+
+    def publish_hosts(self, app_id: str) -> None:
+        pass
+
+    def forget_hosts(self, hostnames: Collection[str]) -> None:
+        pass
 
 
 class Lines:
@@ -238,10 +260,13 @@ class Running:
         context = Context(
             settings=self._settings,
             views=Views(store, Addresses(port=47000)),
+            configured=ConfigurationViews(store.reader, Addresses(port=47000)),
             hub=hub,
             logs=LogStore(self._folder / "logs"),
             artifacts=ArtifactFiles(self._folder / "artifacts"),
             writes=StoredWrites(store),
+            configuration=Configuration(store, Deaf()),  # type: ignore[arg-type]
+            vault=Vault.open(self._folder),
             ask=actors.ask,
             deployment=store.deployment,
             ready=lambda: {name: state[name] for name in ("ready", "status", "checks")},
