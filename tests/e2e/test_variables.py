@@ -48,7 +48,10 @@ def test_a_task_sees_the_merged_values_after_wakes_and_restarts_too(platform: Pl
     assert seen(platform, deployment["id"], *expected) == expected
 
     answer = put(
-        platform, f"/apps/{app_id}/env", {"A": "changed", "TOKEN": {"value": "other", "secret": True}}, "PATCH"
+        platform,
+        f"/apps/{app_id}/env",
+        {"A": "changed", "TOKEN": {"value": "other", "secret": True}},
+        "PATCH",
     )
     assert answer["applies_to"] == "next"
     assert [old["id"] for old in answer["deployments"]] == [deployment["id"]]
