@@ -197,6 +197,8 @@ class GatewayTraffic:
             load.inflight, load.held = seen["inflight"], seen["held"]
             for status, count in seen["requests"].items():
                 load.requests[status] = load.requests.get(status, 0) + count
+            if (demand := seen.get("demand")) is not None:
+                self._tell(deployment_id, events.DemandMeasured(*demand))
 
     def _hosts(self, app_id: str | None) -> Iterator[tuple[str, str | protocol.HostRefusal | None]]:
         for _, routes_of_app in itertools.groupby(self._store.routes(app_id), key=attrgetter("app_id")):
@@ -236,6 +238,7 @@ def _config(routing: Routing) -> protocol.Config:
         no_wake=tuple(
             protocol.NoWake(rule.path or "", (rule.user_agent or "").lower()) for rule in routing.no_wake
         ),
+        autoscaled=routing.autoscaled,
     )
 
 

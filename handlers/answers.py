@@ -146,6 +146,12 @@ class Stop(Answer):
     exclusive: bool
 
 
+class Autoscale(Answer):
+    min: int
+    max: int
+    target_concurrency: float
+
+
 class NoWake(Answer):
     path: str | UnsetType = UNSET
     user_agent: str | UnsetType = UNSET
@@ -174,6 +180,7 @@ class Spec(Answer):
     sleep: Sleep
     stop: Stop
     no_wake: list[NoWake]
+    autoscale: Autoscale | None
 
 
 class DeploymentLinks(Answer):

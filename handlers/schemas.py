@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from msgspec import UNSET, Meta, UnsetType
 
-from handlers.schemas_traffic import NoWakeBody
+from handlers.schemas_traffic import AutoscaleBody, NoWakeBody
 from handlers.words import (
     LONGEST_WAIT_SECS,
     Argument,
@@ -153,7 +153,7 @@ class SpecBody(Body):
     restart: RestartBody | UnsetType = UNSET
     wake: WakeBody | UnsetType = UNSET
     sleep: SleepBody | UnsetType = UNSET
-    autoscale: Later | UnsetType = UNSET
+    autoscale: AutoscaleBody | UnsetType | None = UNSET
     stop: StopBody | UnsetType = UNSET
     no_wake: Annotated[list[NoWakeBody], Meta(max_length=32)] | UnsetType = UNSET
     keep_awake: Later | UnsetType = UNSET

@@ -1,4 +1,4 @@
-"""What a body says about traffic: which requests wake nothing. Part of `handlers.schemas`. Pure."""
+"""What a body says about traffic: what wakes nothing, how many tasks it calls for. Part of `handlers.schemas`. Pure."""
 
 from __future__ import annotations
 
@@ -7,6 +7,12 @@ from typing import Annotated
 from msgspec import UNSET, Meta, UnsetType
 
 from handlers.words import Body, Path
+
+
+class AutoscaleBody(Body):
+    max: Annotated[int, Meta(ge=1, le=100)]
+    target_concurrency: Annotated[float, Meta(ge=0.1, le=10_000)]
+    min: Annotated[int, Meta(ge=0, le=100)] | UnsetType = UNSET
 
 
 class NoWakeBody(Body):

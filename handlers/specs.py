@@ -10,11 +10,12 @@ import msgspec
 from msgspec import UNSET
 
 from handlers import quantities, schemas
-from handlers.schemas_traffic import NoWakeBody
+from handlers.schemas_traffic import AutoscaleBody, NoWakeBody
 from handlers.validation import BAD, survey
 from handlers.volumes import VolumeRule
 from handlers.words import cpu_text
 from platformd.domain.spec import (
+    Autoscale,
     CpuPolicy,
     DeploymentSpec,
     Networking,
@@ -42,6 +43,7 @@ _JUDGED_TOGETHER = (
     "/networking",
     "/volumes",
     "/no_wake",
+    "/autoscale",
 )
 
 
@@ -107,6 +109,7 @@ def specification(body: schemas.SpecBody) -> DeploymentSpec:
             sleep_mode=_mapped(body.sleep, _sleep_mode),
             stop=_mapped(body.stop, _stop),
             no_wake=_mapped(body.no_wake, _no_wake),
+            autoscale=_mapped(body.autoscale, _autoscale),
             progress_deadline_secs=body.progress_deadline_secs,
         )
     )
@@ -174,6 +177,10 @@ def _sleep_mode(body: schemas.SleepBody) -> SleepMode:
 
 def _stop(body: schemas.StopBody) -> StopPolicy:
     return StopPolicy(**_said(signal=body.signal, grace_secs=body.grace_secs, exclusive=body.exclusive))
+
+
+def _autoscale(body: AutoscaleBody) -> Autoscale:
+    return Autoscale(**_said(min=body.min, max=body.max, target_concurrency=body.target_concurrency))
 
 
 def _no_wake(body: list[NoWakeBody]) -> tuple[NoWake, ...]:

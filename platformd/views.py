@@ -303,6 +303,7 @@ def spec_object(spec: DeploymentSpec) -> Json:
             "concurrency": spec.wake.concurrency,
             "replicas": spec.wake.replicas,
         },
+        "autoscale": _autoscale(spec),
         "no_wake": [_without_none(path=rule.path, user_agent=rule.user_agent) for rule in spec.no_wake],
         "sleep": {"mode": spec.sleep_mode.value},
         "stop": {
@@ -326,6 +327,13 @@ def _networking(spec: DeploymentSpec) -> Json:
         "health_path": networking.health_path,
         "health_check": check if networking.health_path is not None else None,
     }
+
+
+def _autoscale(spec: DeploymentSpec) -> Json | None:
+    rule = spec.autoscale
+    if rule is None:
+        return None
+    return {"min": rule.min, "max": rule.max, "target_concurrency": _number(rule.target_concurrency)}
 
 
 def _without_none(**values: object) -> Json:

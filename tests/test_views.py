@@ -95,6 +95,7 @@ def test_a_new_deployment(store, views):
             "progress_deadline_secs": 600,
             "restart": {"policy": "on-failure", "max_attempts": 5, "window_secs": 60},
             "wake": {"timeout_secs": 60, "queue_limit": 1024, "concurrency": 0, "replicas": None},
+            "autoscale": None,
             "no_wake": [],
             "sleep": {"mode": "stop"},
             "stop": {"signal": "SIGTERM", "grace_secs": 10, "exclusive": False},

@@ -183,6 +183,14 @@ class IdleRefused:
 
 
 @dataclass(frozen=True, slots=True)
+class DemandMeasured:
+    """Requests there were at once, in flight or held, on average: over the last 3 s and over the last 30 s."""
+
+    recent: float
+    steady: float
+
+
+@dataclass(frozen=True, slots=True)
 class BecameCurrent:
     """Its environment's address leads here."""
 
@@ -235,6 +243,7 @@ DeploymentFact = (
     | WentQuiet
     | IdleClosed
     | IdleRefused
+    | DemandMeasured
     | PortWanted
     | PortReturned
     | BecameCurrent

@@ -7,7 +7,7 @@ state machines and the drivers.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -136,6 +136,19 @@ class WakePolicy:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Autoscale:
+    """So many tasks that each has about `target_concurrency` requests at once. `min` 0 is 1 while awake."""
+
+    min: int = 1
+    max: int
+    target_concurrency: float
+
+    def within(self, count: int) -> int:
+        """The nearest number of tasks that is allowed."""
+        return max(1, self.min, min(count, self.max))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NoWake:
     """Requests that wake nothing: those whose path begins so and whose User-Agent contains that, in any case; what is
     None is not looked at."""
@@ -174,12 +187,18 @@ class DeploymentSpec:
     sleep_mode: SleepMode = SleepMode.STOP
     stop: StopPolicy = field(default_factory=StopPolicy)
     no_wake: tuple[NoWake, ...] = ()
+    autoscale: Autoscale | None = None
     progress_deadline_secs: float = 600.0
 
     @property
     def serves(self) -> bool:
         """True when the gateway can send it requests."""
         return self.networking.protocol is not Protocol.NONE
+
+    @property
+    def awake_replicas(self) -> int:
+        """How many tasks it has when it wakes: with autoscale to begin with."""
+        return max(1, self.replicas) if self.autoscale is None else self.autoscale.within(self.replicas)
 
     @property
     def sleeps(self) -> bool:
@@ -212,6 +231,7 @@ def contradictions(spec: DeploymentSpec) -> list[Fault]:
         faults.append(Fault("/networking/port", 'protocol "none" has no port; leave port null'))
     if spec.networking.protocol is Protocol.NONE and spec.networking.health_path is not None:
         faults.append(Fault("/networking/health_path", 'protocol "none" cannot be probed; leave it out'))
+    faults += _of_autoscale(spec)
     faults.extend(
         Fault(f"/no_wake/{index}", "says neither path nor user_agent, so that nothing could wake the app")
         for index, rule in enumerate(spec.no_wake)
@@ -228,3 +248,20 @@ def contradictions(spec: DeploymentSpec) -> list[Fault]:
             if volume.container_path != volume.host_path
         )
     return faults
+
+
+def _of_autoscale(spec: DeploymentSpec) -> Iterator[Fault]:
+    rule = spec.autoscale
+    if rule is None:
+        return
+    if rule.min > rule.max:
+        yield Fault("/autoscale/min", f"{rule.min} is more than max, which is {rule.max}")
+    if spec.replicas > rule.max:
+        yield Fault("/replicas", f"{spec.replicas} is more than autoscale.max, which is {rule.max}")
+    if not spec.serves:
+        yield Fault("/autoscale", 'protocol "none" serves no requests to go by; leave it out')
+    if spec.process_type is ProcessType.TISH and spec.networking.port is not None and rule.max > 1:
+        yield Fault(
+            "/autoscale/max",
+            f"native tasks cannot all listen on port {spec.networking.port}; leave port null or autoscale out",
+        )

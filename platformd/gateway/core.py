@@ -20,6 +20,7 @@ from platformd import clock
 from platformd.gateway import protocol, reading
 from platformd.gateway.answers import Problem
 from platformd.gateway.control import Serve
+from platformd.gateway.demand import Demand
 from platformd.gateway.hold import Hold
 from platformd.gateway.idle import Activity
 from platformd.gateway.reading import Reader
@@ -68,6 +69,7 @@ class Gateway:
         self.table = Table()
         self.hold = Hold(self)
         self.activity = Activity(self)
+        self.demand = Demand()
         self.serve = Serve(self, settings.serve_socket)
         self.clients: set[Reader] = set()
         self.upstreams: set[Upstream] = set()
@@ -147,6 +149,8 @@ class Gateway:
         """The deployment has news for the next report."""
         deployment.counts = [0] * len(KINDS)
         self._changed.append(deployment)
+        if deployment.config.autoscaled:
+            self.demand.watch(deployment)
         return deployment.counts
 
     def count(self, deployment: Deployment, kind: int) -> None:
@@ -162,6 +166,7 @@ class Gateway:
         self._timer = self.loop.call_later(TICK, self._tick)
         self.hold.expire(self.now)
         self.activity.tick(self.now)
+        self.demand.look()
         for client in [client for client, since in self.heads.items() if self.now - since > HEAD_TIMEOUT]:
             client.expired_head()
         self._ticks += 1
@@ -209,8 +214,10 @@ class Gateway:
         for deployment in changed:
             counts, deployment.counts = deployment.counts or [], None
             requests = {kind: count for kind, count in zip(KINDS, counts, strict=False) if count}
-            held = len(deployment.held or ())
-            loads[deployment.id] = protocol.DeploymentLoad(deployment.inflight, held, requests)
+            loads[deployment.id] = _load(deployment, requests)
+        for deployment, demand in self.demand.take().items():
+            load = loads.setdefault(deployment.id, _load(deployment, {}))
+            load.demand = demand
         if loads:
             under_way = (reading.DIALING, reading.SENT, reading.TUNNEL)
             inflight = sum(client.state in under_way for client in self.clients)
@@ -240,3 +247,7 @@ class Gateway:
             client.transport.close()
         if not self.clients:
             self._empty.set()
+
+
+def _load(deployment: Deployment, requests: dict[str, int]) -> protocol.DeploymentLoad:
+    return protocol.DeploymentLoad(deployment.inflight, len(deployment.held or ()), requests)

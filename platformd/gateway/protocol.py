@@ -51,6 +51,7 @@ class Config(Struct, frozen=True, omit_defaults=True):
     queue_limit: int = 1024
     concurrency: int = 0
     no_wake: tuple[NoWake, ...] = ()
+    autoscaled: bool = False
 
 
 class TargetSpec(Struct, frozen=True):
@@ -151,10 +152,14 @@ class Quiet(Message):
     since: int
 
 
-class DeploymentLoad(Struct):
+class DeploymentLoad(Struct, omit_defaults=True):
+    """`requests` since the last report, by class of status; `demand` of an autoscaled one in use: requests at once
+    on average, over 3 s and over 30 s."""
+
     inflight: int
     held: int
     requests: dict[str, int]
+    demand: tuple[float, float] | None = None
 
 
 class Load(Message):

@@ -67,7 +67,7 @@ def create_deployment(operation: CreateDeployment, database: SqliteDatabase) -> 
     sha = naming.deployment_sha(app_id, version, encode(spec), operation.commit_sha)
     host = _take_preview_host(database, operation, name=name, sha=sha, version=version, deployment_id=id)
     waits = spec.artifact_id is None and spec.image is None
-    wanted = max(1, spec.replicas)
+    wanted = spec.awake_replicas
     deployment = Deployment(
         identity=Identity(
             id=id,

@@ -53,7 +53,7 @@ def identity(version: int = 1) -> Identity:
 def created(spec: DeploymentSpec, **changes: Any) -> Deployment:
     """The row as the store inserts it."""
     waits = spec.artifact_id is None and spec.image is None
-    wanted = max(1, spec.replicas)
+    wanted = spec.awake_replicas
     row = Deployment(
         identity=identity(),
         spec=spec,

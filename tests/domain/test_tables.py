@@ -19,6 +19,7 @@ from platformd.domain.deployment.state import Deployment, Goal, Member, Phase, S
 from platformd.domain.effects import Moment
 from platformd.domain.machine import Rule, compile_rules, ignore
 from platformd.domain.snapshot import Exit, Reason
+from platformd.domain.spec import Autoscale
 from platformd.domain.task import StopStage, TaskPhase
 from platformd.domain.task import transitions as tasks
 from platformd.errors import PlatformError
@@ -91,6 +92,7 @@ def states(draw: st.DrawFn) -> Deployment:
         replicas=draw(st.integers(0, 3)),
         cold_start_enabled=draw(st.booleans()),
         artifact_id=draw(st.sampled_from(["artifact", None])),
+        autoscale=draw(st.sampled_from([None, Autoscale(min=1, max=3, target_concurrency=10)])),
     )
     status = draw(st.sampled_from([*Status]))
     goal = Goal.FINISHED if status.final else draw(st.sampled_from([Goal.AWAKE, Goal.ASLEEP]))
@@ -156,6 +158,7 @@ deployment_events = st.one_of(
     st.builds(events.Superseded, st.sampled_from([None, "newer", "newest"]), st.just(2)),
     st.builds(events.PortWanted, st.just("newer"), st.just(8080)),
     st.builds(events.PortReturned, st.just("newer")),
+    st.builds(events.DemandMeasured, st.floats(0, 50), st.floats(0, 50)),
 )
 
 

@@ -65,7 +65,12 @@ async def test_without_an_artifact_it_waits_for_a_build(api: Served) -> None:
             "INVALID",
             ["/resources/cpu", "/resources/memory"],
         ),
-        ({"autoscale": {"min": 1}, "no_wake": [{}]}, 422, "INVALID", ["/autoscale", "/no_wake/0"]),
+        (
+            {"autoscale": {"min": 1}, "no_wake": [{}]},
+            422,
+            "INVALID",
+            ["/autoscale/max", "/autoscale/target_concurrency"],
+        ),
         ({"process_type": "docker", "image": "nginx:latest"}, 501, "DOCKER_UNSUPPORTED", ["/process_type"]),
         ({"image": "nginx:latest"}, 422, "INVALID", ["/image"]),
     ],

@@ -130,7 +130,6 @@ def test_traffic_rules_are_taken() -> None:
 @pytest.mark.parametrize(
     ("body", "pointer"),
     [
-        ({"autoscale": {"min": 1, "max": 2}}, "/autoscale"),
         ({"keep_awake": {"cpu_percent": 5}}, "/keep_awake"),
         ({"sleep": {"mode": "freeze"}}, "/sleep/mode"),
         ({"sleep": {"mode": "auto"}}, "/sleep/mode"),

@@ -41,6 +41,7 @@ class Routing:
     queue_limit: int
     concurrency: int
     no_wake: tuple[NoWake, ...]
+    autoscaled: bool
     phase: Phase
 
 
@@ -56,6 +57,7 @@ def routing(state: Deployment) -> Routing:
         queue_limit=wake.queue_limit,
         concurrency=wake.concurrency,
         no_wake=state.spec.no_wake,
+        autoscaled=state.spec.autoscale is not None,
         phase=state.phase,
     )
 

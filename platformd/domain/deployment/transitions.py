@@ -10,7 +10,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 from platformd.domain import commands, effects, events, policy
-from platformd.domain.deployment import deadlines, failure, ports, sleep
+from platformd.domain.deployment import autoscale, deadlines, failure, ports, sleep
 from platformd.domain.deployment.draft import DeploymentDraft
 from platformd.domain.deployment.recovery import recovered
 from platformd.domain.deployment.rollout import CANCELLED, UNKNOWN, settle, superseded
@@ -76,12 +76,13 @@ def _scale(draft: DeploymentDraft, event: commands.Scale) -> None:
     if event.replicas == 0:
         _scale_to_zero(draft)
         return
-    draft.set(full=event.replicas)
+    wanted = spec.awake_replicas
+    draft.set(full=wanted)
     if state.goal is Goal.ASLEEP:
         sleep.rise(draft)
-    resting = frozenset(slot for slot in draft.state.resting if slot < event.replicas)
+    resting = frozenset(slot for slot in draft.state.resting if slot < wanted)
     deadline = draft.at + timedelta(seconds=spec.progress_deadline_secs)
-    draft.set(target=event.replicas, resting=resting, progress_deadline=deadline)
+    draft.set(target=wanted, resting=resting, progress_deadline=deadline)
     failure.sleep_or_finish(draft, Status.SUCCEEDED, None)
 
 
@@ -107,7 +108,7 @@ def _scale_unborn(draft: DeploymentDraft, event: commands.Scale) -> None:
         return
     draft.set(spec=spec, generation=draft.state.generation + 1)
     if event.replicas:
-        draft.set(full=event.replicas, target=event.replicas)
+        draft.set(full=spec.awake_replicas, target=spec.awake_replicas)
 
 
 def _cancel(draft: DeploymentDraft, event: commands.Cancel) -> None:
@@ -259,6 +260,8 @@ TRANSITIONS = compile_rules(
         Rule(events.IdleClosed, tuple(phase for phase in _ALL if phase not in _UP), ignore),
         Rule(events.IdleRefused, _UP, sleep.idle_refused),
         Rule(events.IdleRefused, tuple(phase for phase in _ALL if phase not in _UP), ignore),
+        Rule(events.DemandMeasured, _AWAKE, autoscale.demand_measured),
+        Rule(events.DemandMeasured, (*_RESTING, P.DRAINING, *_IDLE), ignore),
         Rule(events.PortWanted, _AWAKE, ports.port_wanted, (P.DRAINING,)),
         Rule(events.PortWanted, (P.BACKING_OFF,), ports.port_wanted, _LYING_DOWN),
         Rule(events.PortWanted, (P.ASLEEP, P.DRAINING), ports.port_wanted),
