@@ -333,7 +333,7 @@ def _autoscale(spec: DeploymentSpec) -> Json | None:
     rule = spec.autoscale
     if rule is None:
         return None
-    return {"min": rule.min, "max": rule.max, "target_concurrency": _number(rule.target_concurrency)}
+    return {"min": rule.min, "max": rule.max, "target_concurrency": number(rule.target_concurrency)}
 
 
 def _without_none(**values: object) -> Json:
