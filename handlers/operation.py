@@ -111,3 +111,13 @@ def operation_of(kind: type, method: str) -> Operation | None:
     name = "get" if method == "HEAD" else method.lower()
     found: Operation | None = getattr(getattr(kind, name, None), "operation", None)
     return found
+
+
+def everything_refused(declared: Operation, method: str) -> set[str]:
+    """Every problem a method may answer with, its own and those of all."""
+    refused = {*declared.problems, *EVERYWHERE}
+    if declared.body is not None:
+        refused |= {*OF_BODIES}
+    if method not in ("GET", "HEAD"):
+        refused |= {*OF_WRITES}
+    return refused

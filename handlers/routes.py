@@ -15,6 +15,7 @@ from handlers import (
     apps,
     artifacts,
     deployments,
+    documents,
     domains,
     download,
     environments,
@@ -40,6 +41,7 @@ ROUTES: tuple[tuple[str, type[Handler]], ...] = (
     (r"/healthz", system.HealthHandler),
     (r"/readyz", system.ReadyHandler),
     (rf"{API}/version", system.VersionHandler),
+    (rf"{API}/openapi.json", documents.OpenApiHandler),
     (rf"{API}/deployments/{ID}", deployments.OneDeploymentHandler),
     (rf"{API}/deployments/{ID}/promote", deployments.PromoteHandler),
     (rf"{API}/deployments/{ID}/cancel", deployments.CancelHandler),
@@ -89,7 +91,10 @@ class Api(Application):
         shared: dict[str, Any] = {"context": context, "admission": admission}
         self.streams = Streams()
         self.feeds = Feeds(context)
-        own: dict[type[Handler], dict[str, Any]] = {artifacts.UploadHandler: {"uploading": set()}}
+        own: dict[type[Handler], dict[str, Any]] = {
+            artifacts.UploadHandler: {"uploading": set()},
+            documents.OpenApiHandler: {"routes": ROUTES},
+        }
         for _, handler in ROUTES:
             if issubclass(handler, Following):
                 own[handler] = {"feeds": self.feeds, "streams": self.streams}

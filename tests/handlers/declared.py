@@ -9,7 +9,7 @@ from urllib.parse import unquote
 import msgspec
 
 from handlers.base import Handler
-from handlers.operation import EVERYWHERE, OF_BODIES, OF_WRITES, Content, Operation, operation_of
+from handlers.operation import Content, everything_refused, operation_of
 from handlers.routes import ROUTES
 
 UNDECLARED = {"NOT_FOUND", "METHOD_NOT_ALLOWED"}  # of paths and methods that no handler serves
@@ -24,19 +24,16 @@ def hold(method: str, target: str, status: int, content_type: str, body: bytes) 
         return
     if content_type == "application/problem+json":
         code = f"{status} {msgspec.json.decode(body)['code']}"
-        assert code.split()[1] in UNDECLARED or code in _problems(declared, method), (method, path, code)
+        assert code.split()[1] in UNDECLARED or code in everything_refused(declared, method), (
+            method,
+            path,
+            code,
+        )
         return
     assert status in declared.answers, (method, path, status)
     wanted = declared.answers[status]
     if not isinstance(wanted, Content):
         msgspec.json.decode(body, type=wanted)
-
-
-def _problems(declared: Operation, method: str) -> set[str]:
-    every = {*declared.problems, *EVERYWHERE}
-    if declared.body is not None:
-        every |= {*OF_BODIES}
-    return every | {*OF_WRITES} if method not in ("GET", "HEAD", "OPTIONS") else every
 
 
 @cache

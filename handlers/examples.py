@@ -1,0 +1,37 @@
+"""Examples of bodies, by the type that describes them, shown in the OpenAPI document. Pure; tests validate each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from handlers import schemas
+
+BODIES: Mapping[Any, Mapping[str, Any]] = {
+    schemas.NewApp: {"an app": {"name": "my-api", "labels": {"team": "web"}}},
+    schemas.NewArtifact: {"an executable": {"name": "server", "content_type": "application/octet-stream"}},
+    schemas.NewDeployment: {
+        "a native executable": {
+            "artifact_id": "0b7f6b6e-6b0c-4d5e-9d51-3d1f0f6e2a11",
+            "process_type": "tish",
+            "replicas": 1,
+            "environment": "development",
+            "networking": {"port": 8080},
+        },
+        "several replicas with limits": {
+            "artifact_id": "0b7f6b6e-6b0c-4d5e-9d51-3d1f0f6e2a11",
+            "replicas": 2,
+            "environment": "production",
+            "resources": {"cpu": "250m", "memory": "256Mi"},
+            "networking": {"health_path": "/health"},
+            "env": {"LOG_LEVEL": "info"},
+            "idle_timeout_secs": 60,
+        },
+    },
+    schemas.DeploymentChange: {
+        "scale to three": {"spec": {"replicas": 3}},
+        "put to sleep": {"spec": {"replicas": 0}},
+    },
+    schemas.Promotion: {"to production": {"strategy": "instant", "environment": "production"}},
+    schemas.Nothing: {"nothing": {}},
+}
