@@ -141,6 +141,7 @@ class UploadHandler(Handler):
         "Upload an artifact's bytes",
         Scope.DEPLOY,
         body=BYTES,
+        optional_body=True,
         answers={200: answers.Uploaded},
         problems=(
             "404 ARTIFACT_NOT_FOUND",

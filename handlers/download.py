@@ -10,7 +10,7 @@ from typing import BinaryIO
 from tornado.iostream import StreamClosedError
 
 from handlers.base import Handler
-from handlers.operation import BYTES, Scope, operation
+from handlers.operation import FILE, Scope, operation
 from platformd.errors import Conflict, NotFound, PlatformError
 
 SENT_AT_ONCE = 256 << 10
@@ -23,7 +23,7 @@ class DownloadHandler(Handler):
     @operation(
         "Download an artifact's bytes",
         Scope.READ,
-        answers={200: BYTES, 206: BYTES, 304: None},
+        answers={200: FILE, 206: FILE, 304: None},
         problems=(
             "404 ARTIFACT_NOT_FOUND",
             "404 ARTIFACT_LOST",

@@ -130,7 +130,7 @@ def _operation(schemas: _Schemas, pattern: str, kind: type, method: str, declare
         "summary": declared.summary,
         "tags": [_tag(template(pattern, kind))],
         "parameters": [*_path_parameters(pattern, kind), *_query_parameters(schemas, declared.query)],
-        "responses": _responses(schemas, method, declared),
+        "responses": _responses(schemas, declared, _refused(pattern, method, declared)),
         "security": _security(declared),
     }
     described = inspect.getdoc(getattr(kind, method.lower()))
@@ -183,18 +183,24 @@ def _query_parameters(schemas: _Schemas, query: type) -> Iterable[Json]:
 def _request_body(schemas: _Schemas, declared: Operation) -> Json:
     if isinstance(declared.body, Content):
         content = {media: {"schema": {"type": "string", "format": "binary"}} for media in declared.body.types}
-        return {"required": True, "content": content}
+        return {"required": not declared.optional_body, "content": content}
     json: Json = {"schema": schemas.of(declared.body)}
     if declared.body in examples.BODIES:
         json["examples"] = {name: {"value": value} for name, value in examples.BODIES[declared.body].items()}
     return {"required": not declared.optional_body, "content": {"application/json": json}}
 
 
-def _responses(schemas: _Schemas, method: str, declared: Operation) -> Json:
+def _refused(pattern: str, method: str, declared: Operation) -> set[str]:
+    """With what a path answers whose parameter is no id, or fits another path."""
+    refused = everything_refused(declared, method)
+    return refused | {"404 NOT_FOUND", "405 METHOD_NOT_ALLOWED"} if "(" in pattern else refused
+
+
+def _responses(schemas: _Schemas, declared: Operation, refused: set[str]) -> Json:
     responses: Json = {
         str(status): _answer(schemas, status, kind) for status, kind in declared.answers.items()
     }
-    for status, codes in _by_status(everything_refused(declared, method)).items():
+    for status, codes in _by_status(refused).items():
         responses[status] = _problem(schemas, int(status), codes)
     return responses
 
@@ -207,12 +213,28 @@ def _answer(schemas: _Schemas, status: int, kind: Any) -> Json:
     if status == 201:
         shown["headers"]["Location"] = {"schema": {"type": "string"}, "description": "where it is"}
     if isinstance(kind, Content):
-        text = {"type": "string"} if kind.item is not None else {"type": "string", "format": "binary"}
-        item = {"x-item": schemas.of(kind.item)} if kind.item is not None else {}
-        shown["content"] = {media: {"schema": text, **item} for media in kind.types}
+        shown["content"] = {media: {"schema": _schema_of(schemas, media, kind)} for media in kind.types}
     elif kind is not None:
         shown["content"] = {"application/json": {"schema": schemas.of(kind)}}
     return shown
+
+
+def _schema_of(schemas: _Schemas, media: str, kind: Content) -> Json:
+    """Of bytes, of one server-sent event, or of a text with a JSON document on each line."""
+    if kind.item is None:
+        return {"type": "string", "format": "binary"}
+    if media != "text/event-stream":
+        return {"type": "string", "description": "one JSON document a line", "x-item": schemas.of(kind.item)}
+    data = {"type": "string", "contentMediaType": "application/json", "contentSchema": schemas.of(kind.item)}
+    return {
+        "description": "one event; an unnamed one is an item, a named one says what befell the stream",
+        "anyOf": [_event({"const": "message"}, data), _event({"enum": ["gap", "end"]}, {"type": "string"})],
+    }
+
+
+def _event(name: Json, data: Json) -> Json:
+    properties = {"id": {"type": "string"}, "event": name, "data": data}
+    return {"type": "object", "properties": properties}
 
 
 def _by_status(problems: Iterable[str]) -> Mapping[str, list[str]]:

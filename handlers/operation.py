@@ -40,6 +40,7 @@ class Content:
 
 
 BYTES = Content(("application/octet-stream",))
+FILE = Content(("*/*",))  # bytes of the type that was given with them
 
 
 def stream_of(item: Any) -> Content:

@@ -148,10 +148,10 @@ def _struct(info: inspect.StructType) -> Check:
             found = known(item, _under(pointer, name), faults)
             if found is not BAD:
                 cleaned[name] = found
-        missing = [name for name in required if name not in value]
-        for name in missing:
-            _fault(faults, _under(pointer, name), "is required")
-        return BAD if missing else cleaned
+        for name in required:
+            if name not in value:
+                _fault(faults, _under(pointer, name), "is required")
+        return cleaned if all(name in cleaned for name in required) else BAD
 
     return check
 

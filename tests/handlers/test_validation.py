@@ -14,7 +14,7 @@ from handlers import schemas
 from handlers.jsonbody import MAX_DEPTH, decode
 from handlers.quantities import instant, seconds
 from handlers.specs import new_deployment
-from handlers.validation import MAX_FAULTS, collect, collect_query
+from handlers.validation import MAX_FAULTS, collect, collect_query, survey
 from handlers.volumes import VolumeRule
 from platformd import clock
 from platformd.domain.spec import CpuPolicy, DeploymentSpec, NoWake, Protocol
@@ -397,3 +397,10 @@ def test_any_bytes_are_json_or_malformed(body: bytes) -> None:
         msgspec.json.encode(decode(body))
     except Malformed:
         return
+
+
+def test_a_fault_in_a_required_field_takes_its_object_along() -> None:
+    body = {"volumes": [{"host_path": "/data", "container_path": ""}], "replicas": 2}
+    cleaned, faults = survey(schemas.NewDeployment, body)
+    assert [fault.pointer for fault in faults] == ["/volumes/0/container_path"]
+    assert cleaned == {"replicas": 2}
