@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from handlers import schemas
+from handlers import schemas, schemas_configuration
 
 BODIES: Mapping[Any, Mapping[str, Any]] = {
     schemas.NewApp: {"an app": {"name": "my-api", "labels": {"team": "web"}}},
@@ -33,5 +33,22 @@ BODIES: Mapping[Any, Mapping[str, Any]] = {
         "put to sleep": {"spec": {"replicas": 0}},
     },
     schemas.Promotion: {"to production": {"strategy": "instant", "environment": "production"}},
+    schemas_configuration.AppChange: {
+        "what new deployments inherit": {
+            "description": "the public API",
+            "default_deployment_spec": {"resources": {"memory": "256Mi"}, "idle_timeout_secs": 60},
+        }
+    },
+    schemas_configuration.VariablesBody: {
+        "a value and a secret": {"LOG_LEVEL": "info", "API_KEY": {"value": "s3cret", "secret": True}}
+    },
+    schemas_configuration.VariablesPatch: {"change one, remove one": {"LOG_LEVEL": "debug", "OLD": None}},
+    schemas_configuration.NewEnvironment: {"staging": {"slug": "staging"}},
+    schemas_configuration.NewDomain: {
+        "a domain": {"domain": "shop.example.com", "environment": "production"}
+    },
+    schemas_configuration.NewRegistry: {
+        "credentials": {"host": "registry.example.com", "username": "deployer", "password": "s3cret"}
+    },
     schemas.Nothing: {"nothing": {}},
 }
