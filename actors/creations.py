@@ -16,6 +16,7 @@ from actors.directory import Directory
 from actors.messages import Key, Lane, ShuttingDown
 from actors.world import Traffic
 from platformd import clock
+from platformd.domain.deployment import happenings
 from platformd.domain.deployment.routing import routing
 from platformd.domain.deployment.state import Deployment
 from platformd.domain.events import Created
@@ -55,7 +56,9 @@ class Creations:
             domain=self._domain,
             at=clock.now(),
         )
-        return await self._commit(operation, then=lambda app: self._traffic.publish_hosts(app.id))
+        return await self._commit(
+            operation, _app_created, then=lambda app: self._traffic.publish_hosts(app.id)
+        )
 
     async def create_artifact(self, *, name: str, content_type: str) -> Artifact:
         return await self._commit(CreateArtifact(name=name, content_type=content_type, at=clock.now()))
@@ -80,7 +83,7 @@ class Creations:
             steady=clock.steady(),
             precedence=precedence,
         )
-        return await self._commit(operation, _created, then=self._introduce)
+        return await self._commit(operation, happenings.created, then=self._introduce)
 
     def _introduce(self, deployment: Deployment) -> None:
         """To the gateway first: it drops addresses of deployments it does not know."""
@@ -107,13 +110,6 @@ def _if_stored(done: Future[T], then: Callable[[T], None]) -> None:
         then(done.result())
 
 
-def _created(deployment: Deployment) -> Notice:
-    return Notice(
-        kind="deployment",
-        type="deployment.created",
-        app_id=deployment.identity.app_id,
-        deployment_id=deployment.id,
-        task_id=None,
-        revision=deployment.revision,
-        data={"status": deployment.status.value, "phase": deployment.phase.value},
-    )
+def _app_created(app: App) -> Notice:
+    data = {"name": app.name, "namespace": app.namespace, "subdomain": app.subdomain}
+    return Notice(kind="app", type="app.created", app_id=app.id, revision=app.revision, data=data)

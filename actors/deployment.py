@@ -19,6 +19,7 @@ from actors.task import Birth, order_of
 from actors.variables import variables_of
 from actors.world import World
 from platformd.domain import commands, effects, events
+from platformd.domain.deployment import happenings
 from platformd.domain.deployment.recovery import HOST_RESTARTED
 from platformd.domain.deployment.routing import Routing, routing
 from platformd.domain.deployment.state import Deployment, Goal, Phase
@@ -179,21 +180,8 @@ class DeploymentActor(SnapshotActor[Deployment]):
     def commit(self, state: Deployment, notices: Sequence[Notice]) -> Future[Any]:
         return self.world.store.commit(SaveDeployment(state), lambda _: notices)
 
-    def notices(self, before: Deployment, after: Deployment) -> Sequence[Notice]:
-        if after.revision == before.revision:
-            return ()
-        kind = after.phase.value if after.phase is not before.phase else "updated"
-        return (
-            Notice(
-                kind="deployment",
-                type=f"deployment.{kind}",
-                app_id=after.identity.app_id,
-                deployment_id=after.id,
-                task_id=None,
-                revision=after.revision,
-                data={"status": after.status.value, "phase": after.phase.value, "ready": after.tasks_ready},
-            ),
-        )
+    def notices(self, before: Deployment, after: Deployment, event: object) -> Sequence[Notice]:
+        return happenings.notices(before, after, event)
 
     def may_passivate(self) -> bool:
         """What sleeps or has ended, with nobody left to hear from, is a row and nothing else."""

@@ -16,11 +16,13 @@ from actors.supervisor import Failure
 from actors.world import World
 from platformd import clock
 from platformd.domain import events
+from platformd.domain.deployment import happenings
 from platformd.domain.deployment.routing import routing
 from platformd.domain.deployment.state import Deployment, Phase
-from platformd.domain.notice import Notice
+from platformd.domain.notice import reason_data
 from platformd.domain.snapshot import Exit, Reason
 from platformd.domain.task import Task, TaskPhase
+from platformd.domain.task import happenings as task_happenings
 
 _log = structlog.get_logger("quarantine")
 
@@ -50,15 +52,7 @@ def _hold(world: World, deployment: Deployment, failure: Failure) -> None:
         revision=revision,
         updated_at=clock.steady(),
     )
-    notice = Notice(
-        kind="deployment",
-        type="deployment.quarantined",
-        app_id=deployment.identity.app_id,
-        deployment_id=deployment.id,
-        task_id=None,
-        revision=revision,
-        data={"reason": reason.message},
-    )
+    notice = happenings.notice_of(held, "deployment.quarantined", reason=reason_data(reason))
     world.store.save_behind(held, (notice,))
     world.traffic.route(held.id, None, routing(held))
 
@@ -79,16 +73,7 @@ def _end(world: World, task: Task, failure: Failure) -> None:
         updated_at=at,
         revision=revision,
     )
-    notice = Notice(
-        kind="task",
-        type="task.failed",
-        app_id=task.app_id,
-        deployment_id=task.deployment_id,
-        task_id=task.id,
-        revision=revision,
-        data={"state": ended.phase.value, "slot": task.slot},
-    )
-    world.store.save_behind(ended, (notice,))
+    world.store.save_behind(ended, (task_happenings.changed(ended, ended.phase.value),))
     owner = Key("deployment", task.deployment_id)
     exited = events.TaskExited(task.id, Exit(unknown=True), asked=task.asked, reason=reason)
     world.directory.tell(owner, exited, Lane.FACT)

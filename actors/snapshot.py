@@ -71,7 +71,7 @@ class SnapshotActor(BaseActor, Generic[S]):
     def commit(self, state: S, notices: Sequence[Notice]) -> Future[Any]: ...
 
     @abstractmethod
-    def notices(self, before: S, after: S) -> Sequence[Notice]: ...
+    def notices(self, before: S, after: S, event: object) -> Sequence[Notice]: ...
 
     def became(self) -> None:
         """`state` is another from now on; called before the effects of that step, not after loading."""
@@ -85,13 +85,13 @@ class SnapshotActor(BaseActor, Generic[S]):
             self._timer = None
         result = self.step(state, event, self.moment())
         if isinstance(event, self.COMMANDS):
-            return self._commit_and_act(state, result)
+            return self._commit_and_act(state, result, event)
         try:
             self._act(state, result)
         finally:
             # Also when acting on it failed: whoever replaces this actor goes on from what has happened.
             if result.state is not state:
-                self.save_behind(result.state, self.notices(state, result.state))
+                self.save_behind(result.state, self.notices(state, result.state, event))
         return None
 
     def require(self) -> S:
@@ -124,14 +124,14 @@ class SnapshotActor(BaseActor, Generic[S]):
             self.carry_out(self.require(), effect)
             crash_point(f"after:{name}")
 
-    def _commit_and_act(self, before: S, result: Step[S, Any]) -> Any:
+    def _commit_and_act(self, before: S, result: Step[S, Any], event: object) -> Any:
         changed = result.state is not before
         if not changed and self.world.store.is_saved(self.key.id):
             self._act(before, result)
             return before
         answer = Pending()
         self.park()
-        saved = self.commit(result.state, self.notices(before, result.state) if changed else ())
+        saved = self.commit(result.state, self.notices(before, result.state, event) if changed else ())
         saved.add_done_callback(lambda done: self._stored(before, result, done, answer))
         return answer
 

@@ -22,7 +22,7 @@ from platformd.domain.machine import Step
 from platformd.domain.notice import Notice
 from platformd.domain.operations import SaveTask
 from platformd.domain.snapshot import Reason
-from platformd.domain.task import Task, TaskPhase
+from platformd.domain.task import Task, TaskPhase, happenings
 from platformd.domain.task.transitions import pursue, step
 from platformd.domain.variables import Variables
 from platformd.drivers.base import Driver, LaunchOrder
@@ -121,19 +121,8 @@ class TaskActor(SnapshotActor[Task]):
     def commit(self, state: Task, notices: Sequence[Notice]) -> Future[Any]:
         return self.world.store.commit(SaveTask(snapshot=state), lambda _: notices)
 
-    def notices(self, before: Task, after: Task) -> Sequence[Notice]:
-        kind = after.phase.value if after.phase is not before.phase else "updated"
-        return (
-            Notice(
-                kind="task",
-                type=f"task.{kind}",
-                app_id=after.app_id,
-                deployment_id=after.deployment_id,
-                task_id=after.id,
-                revision=after.revision,
-                data={"state": after.phase.value, "slot": after.slot},
-            ),
-        )
+    def notices(self, before: Task, after: Task, _: object) -> Sequence[Notice]:
+        return happenings.notices(before, after)
 
     def may_passivate(self) -> bool:
         return self.state is None or self.state.phase.final

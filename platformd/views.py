@@ -13,8 +13,8 @@ import msgspec
 
 from platformd.domain.deployment.state import Deployment, Phase
 from platformd.domain.naming import Addresses
-from platformd.domain.notice import Filter
-from platformd.domain.snapshot import App, Artifact, Reason
+from platformd.domain.notice import Filter, reason_data
+from platformd.domain.snapshot import App, Artifact
 from platformd.domain.spec import DeploymentSpec
 from platformd.domain.task import Task
 from platformd.errors import NotFound
@@ -192,7 +192,7 @@ class Views:
             "version": identity.version,
             "status": deployment.status.value,
             "phase": deployment.phase.value,
-            "reason": _reason(deployment.reason),
+            "reason": reason_data(deployment.reason),
             "spec": spec_object(deployment.spec),
             "tasks_ready": deployment.tasks_ready,
             "tasks_total": deployment.tasks_total,
@@ -238,7 +238,7 @@ class Views:
             "exit_code": end.code if end else None,
             "signal": end.signal if end else None,
             "oom_killed": end.oom_killed if end else False,
-            "reason": _reason(task.reason),
+            "reason": reason_data(task.reason),
             "restarts": task.restarts,
             "started_at": timestamp_or_none(task.started_at),
             "ready_at": timestamp_or_none(task.ready_at),
@@ -355,16 +355,3 @@ class _Event(msgspec.Struct):
 def _event_json(event: events.StoredEvent) -> bytes:
     at = column_timestamp(event.at)
     return msgspec.json.encode(_Event(event.id, at, *event[2:8], msgspec.Raw(event.data.encode())))
-
-
-def _reason(reason: Reason | None) -> Json | None:
-    if reason is None:
-        return None
-    shown: Json = {"code": reason.code, "message": reason.message}
-    if reason.exit_code is not None:
-        shown["exit_code"] = reason.exit_code
-    if reason.signal is not None:
-        shown["signal"] = reason.signal
-    if reason.last_lines:
-        shown["last_lines"] = list(reason.last_lines)
-    return shown

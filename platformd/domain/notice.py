@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from platformd.domain.snapshot import Reason
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Notice:
@@ -21,6 +23,20 @@ class Notice:
     build_id: str | None = None
     revision: int | None = None
     data: Mapping[str, object] = field(default_factory=dict)
+
+
+def reason_data(reason: Reason | None) -> dict[str, object] | None:
+    """A reason as answers and events show it: what is not known is left out."""
+    if reason is None:
+        return None
+    shown: dict[str, object] = {"code": reason.code, "message": reason.message}
+    if reason.exit_code is not None:
+        shown["exit_code"] = reason.exit_code
+    if reason.signal is not None:
+        shown["signal"] = reason.signal
+    if reason.last_lines:
+        shown["last_lines"] = list(reason.last_lines)
+    return shown
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,7 +39,7 @@ def test_what_happened_is_announced_once_it_is_stored(stage: Stage) -> None:
     id = stage.deploy()
     stage.pass_time(301)
     kinds = [notice.type for notice in stage.notices if notice.kind == "deployment"]
-    order = ["created", "ready", "updated", "draining", "asleep"]
+    order = ["created", "ready", "current", "draining", "asleep"]
     assert kinds == [f"deployment.{kind}" for kind in order]
     revisions = [
         notice.revision for notice in stage.notices if notice.deployment_id == id and not notice.task_id

@@ -50,7 +50,7 @@ def test_its_row_follows_it_from_launch_to_end(stage: Stage) -> None:
     assert (ended.phase, ended.asked, ended.ended_at) == (TaskPhase.STOPPED, True, stage.now)
     assert ended.exit == Exit(signal="SIGTERM")
     kinds = [notice.type for notice in stage.notices if notice.task_id == task_id]
-    assert kinds[-1] == "task.stopped"
+    assert set(kinds[-2:]) == {"task.stopped", "task.exited"}
     assert stage.directory.find(Key("task", task_id)) is None
 
 
