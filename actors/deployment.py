@@ -98,7 +98,7 @@ class DeploymentActor(SnapshotActor[Deployment]):
         self.begin(state)
         if state.phase is Phase.ASLEEP:
             self._told = routing(state)  # when it fell asleep
-        elif state.phase is not Phase.DONE:
+        if state.phase not in _AT_REST or state.members:
             self._meet_tasks()
         self.became()
         if not (state.phase is Phase.ASLEEP and state.current):
@@ -137,10 +137,17 @@ class DeploymentActor(SnapshotActor[Deployment]):
                 self._start(state, effect)
             case effects.StopTask(task_id, reason, drain, grace):
                 self._tell_task(task_id, commands.Stop(reason, drain, grace))
+            case effects.FreezeTask(task_id, drain):
+                self._tell_task(task_id, commands.Freeze(drain))
+            case effects.ThawTask(task_id):
+                self._tell_task(task_id, commands.Thaw())
             case effects.AskTask(task_id):
                 self._tell_task(task_id, commands.Recount())
             case effects.CloseIdle(since, task_ids):
                 self.world.traffic.close_idle(state.id, task_ids, since)
+            case effects.RouteAgain():
+                self._told = None
+                self.became()
             case effects.FailHeld():
                 self.world.traffic.fail_held(state.id, effect)
             case effects.ClaimCurrent():

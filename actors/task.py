@@ -82,8 +82,12 @@ class TaskActor(SnapshotActor[Task]):
         match effect:
             case effects.LaunchTask():
                 self._launch(state)
-            case effects.CloseInGateway(drain):
-                self.world.traffic.close(state.deployment_id, state.id, drain)
+            case effects.CloseInGateway(drain, for_good):
+                self.world.traffic.close(state.deployment_id, state.id, drain, for_good)
+            case effects.Freeze():
+                self._driver.freeze(state)
+            case effects.Thaw():
+                self._driver.thaw(state)
             case effects.Signal(signal):
                 self._driver.signal(state, signal)
             case effects.Kill():

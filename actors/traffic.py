@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from operator import attrgetter
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import msgspec
 import structlog
@@ -99,8 +99,9 @@ class GatewayTraffic:
         instant = clock.boot_ns_from_steady(since)
         self._send(protocol.Close(deployment_id, list(task_ids), mode="idle", since=instant))
 
-    def close(self, deployment_id: str, task_id: str, drain: timedelta) -> None:
-        self._send(protocol.Close(deployment_id, [task_id], mode="drain", timeout=drain.total_seconds()))
+    def close(self, deployment_id: str, task_id: str, drain: timedelta, for_good: bool) -> None:
+        mode: Literal["drain", "rest"] = "drain" if for_good else "rest"
+        self._send(protocol.Close(deployment_id, [task_id], mode=mode, timeout=drain.total_seconds()))
 
     def publish_hosts(self, app_id: str | None = None) -> None:
         """The addresses of one app, or of all, as they are when this is sent: always read by the loop's thread, so

@@ -111,9 +111,7 @@ class WakeBody(Body):
 
 
 class SleepBody(Body):
-    mode: Annotated[Literal["stop", "freeze", "auto"], Meta(extra={"check": only("stop")})] | UnsetType = (
-        UNSET
-    )
+    mode: Literal["stop", "freeze", "auto"] | UnsetType = UNSET
 
 
 class StopBody(Body):

@@ -16,7 +16,7 @@ from platformd.domain.naming import Addresses
 from platformd.domain.notice import Filter, reason_data
 from platformd.domain.snapshot import App, Artifact
 from platformd.domain.spec import DeploymentSpec
-from platformd.domain.task import Task
+from platformd.domain.task import Task, TaskPhase
 from platformd.errors import NotFound
 from platformd.shown import column_timestamp, number, timestamp, timestamp_or_none, wall_clock
 from platformd.store import SORT_ORDERS, SORTS, Page, Store, events
@@ -226,8 +226,8 @@ class Views:
             "deployment_id": task.deployment_id,
             "app_id": task.app_id,
             "node_id": self._node_id,
-            "state": task.phase.value,
-            "frozen": False,
+            "state": task.phase.shown.value,
+            "frozen": task.phase is TaskPhase.FROZEN,
             "stale": self._stale(task.deployment_id),
             "slot": task.slot,
             "generation": task.generation,

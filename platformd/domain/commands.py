@@ -51,6 +51,18 @@ class Stop:
 
 
 @dataclass(frozen=True, slots=True)
+class Freeze:
+    """To a task: stand still, once requests in flight have ended or `drain` is over."""
+
+    drain: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class Thaw:
+    """To a task: go on from where it stands. It answers by saying how far it is, whatever that is."""
+
+
+@dataclass(frozen=True, slots=True)
 class Terminate:
     """To a task, by a caller: end well. Its deployment starts another one if it still wants it."""
 
@@ -61,4 +73,4 @@ class Recount:
 
 
 DeploymentCommand = Scale | Cancel | Wake | Sleep
-TaskCommand = Launch | Stop | Terminate | Recount
+TaskCommand = Launch | Stop | Freeze | Thaw | Terminate | Recount

@@ -48,6 +48,21 @@ class StopTask:
 
 
 @dataclass(frozen=True, slots=True)
+class FreezeTask:
+    """Have a ready task stand still; see `commands.Freeze`."""
+
+    task_id: str
+    drain: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class ThawTask:
+    """Have it go on; it answers with TaskReady."""
+
+    task_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class AskTask:
     """Have it say again how far it is; see `commands.Recount`."""
 
@@ -60,6 +75,11 @@ class CloseIdle:
 
     since: datetime
     task_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RouteAgain:
+    """Tell the gateway once more who is ready: it took tasks out of the balance that are to stay in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,9 +141,21 @@ class LaunchTask:
 
 @dataclass(frozen=True, slots=True)
 class CloseInGateway:
-    """Out of balance at once; `Closed` when what is in flight has ended or `drain` is over."""
+    """Out of balance at once; `Closed` when what is in flight has ended or `drain` is over. Not `for_good` when it may
+    be told of again."""
 
     drain: timedelta
+    for_good: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Freeze:
+    """Have the driver make it stand still."""
+
+
+@dataclass(frozen=True, slots=True)
+class Thaw:
+    """Have the driver let it go on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,8 +190,11 @@ class Report:
 DeploymentEffect = (
     StartTask
     | StopTask
+    | FreezeTask
+    | ThawTask
     | AskTask
     | CloseIdle
+    | RouteAgain
     | FailHeld
     | ClaimCurrent
     | ReleaseCurrent
@@ -168,4 +203,4 @@ DeploymentEffect = (
     | AskForReturn
     | SystemLine
 )
-TaskEffect = LaunchTask | CloseInGateway | Signal | Kill | Sweep | Forget | Report
+TaskEffect = LaunchTask | CloseInGateway | Freeze | Thaw | Signal | Kill | Sweep | Forget | Report

@@ -64,6 +64,23 @@ class HealthLost:
 
 
 @dataclass(frozen=True, slots=True)
+class Frozen:
+    """Every process of it stands still."""
+
+
+@dataclass(frozen=True, slots=True)
+class FreezeFailed:
+    """It cannot be made to stand still."""
+
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Thawed:
+    """It was believed to stand still and is found running."""
+
+
+@dataclass(frozen=True, slots=True)
 class Exited:
     """The main process ended; what it started may still live."""
 
@@ -105,6 +122,13 @@ class TaskReady:
 @dataclass(frozen=True, slots=True)
 class TaskUnready:
     """Out of balance until it is ready again."""
+
+    task_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class TaskFrozen:
+    """It stands still and takes no requests."""
 
     task_id: str
 
@@ -191,6 +215,11 @@ class DemandMeasured:
 
 
 @dataclass(frozen=True, slots=True)
+class MemoryShort:
+    """The machine runs out of memory, and this one has stood still for longest of those that may be stopped."""
+
+
+@dataclass(frozen=True, slots=True)
 class BecameCurrent:
     """Its environment's address leads here."""
 
@@ -226,6 +255,9 @@ TaskFact = (
     | HealthMissed
     | HealthRestored
     | HealthLost
+    | Frozen
+    | FreezeFailed
+    | Thawed
     | Exited
     | Swept
     | Closed
@@ -235,6 +267,7 @@ DeploymentFact = (
     Created
     | TaskReady
     | TaskUnready
+    | TaskFrozen
     | TaskStopping
     | TaskWaiting
     | TaskExited
@@ -244,6 +277,7 @@ DeploymentFact = (
     | IdleClosed
     | IdleRefused
     | DemandMeasured
+    | MemoryShort
     | PortWanted
     | PortReturned
     | BecameCurrent

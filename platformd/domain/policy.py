@@ -14,6 +14,7 @@ WORKER_READY_AFTER = timedelta(seconds=1)
 EXCLUSIVE_WAKE_GRACE = timedelta(seconds=1)
 PORT_RETRY = timedelta(seconds=1)
 IDLE_ANSWER_WITHIN = timedelta(seconds=5)
+FROZEN_FOR_TIMEOUTS = 10
 
 
 def backoff(failures: int, jitter: float) -> timedelta:

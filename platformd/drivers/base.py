@@ -51,10 +51,18 @@ class Driver(Protocol):
 
     def adopt(self, task: Task, order: LaunchOrder) -> None:
         """Take a task over after a restart by `task.handle`: goes on probing if it was not ready, health checks if it
-        was, limits re-applied; Exited (+ Swept after sweep) when it is gone."""
+        was, limits re-applied; Exited (+ Swept after sweep) when it is gone. One that is to stand still: Frozen if it
+        does, Thawed if it does not; any other is thawed if it does."""
 
     def signal(self, task: Task, signal: str) -> None:
         """Send `signal` ("SIGTERM") to every process of the task."""
+
+    def freeze(self, task: Task) -> None:
+        """Make every process of it stand still where it is, unprobed: Frozen, or FreezeFailed and it runs on."""
+
+    def thaw(self, task: Task) -> None:
+        """Let it go on, probed again; harmless when it does not stand still, and also in the middle of a freeze, which
+        is void then. On the way of a wake: no more than what that takes itself. HealthLost if it cannot be."""
 
     def kill(self, task: Task) -> None:
         """SIGKILL everything of the task until nothing is left, then Swept. Exited still comes once."""

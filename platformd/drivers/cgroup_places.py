@@ -12,15 +12,16 @@ import errno
 import hashlib
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from platformd.drivers import proc
-from platformd.drivers.cgroup import V1, V2, Group
+from platformd.drivers.cgroup import UNIFIED, V1, V2, Group
 
 FOLDER, SUPERVISOR = "platformd", "platformd-supervisor"
+_ONLY_UNIFIED = frozenset({UNIFIED})
 _WANTED_V2 = ("memory", "cpu", "pids")
-_WANTED_V1 = ("memory", "cpu", "cpuacct", "pids")
+_WANTED_V1 = ("memory", "cpu", "cpuacct", "pids", "freezer", UNIFIED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,16 +107,22 @@ def _detect_v2(mounts: tuple[Mount, ...], own: Mapping[str, str], name: str) -> 
 
 def _detect_v1(mounts: tuple[Mount, ...], own: Mapping[str, str], name: str) -> Cgroups | None:
     parents: dict[str, Path] = {}
+    mounts = tuple(
+        mount if mount.controllers else replace(mount, controllers=_ONLY_UNIFIED) for mount in mounts
+    )
     for mount in mounts:
         for controller in _WANTED_V1:
             if controller not in mount.controllers:
                 continue
+            file = "cgroup.freeze" if controller == UNIFIED else "cgroup.procs"
             bases = (base / FOLDER / name for base in _bases(mount, own.get(controller, "/")))
-            usable = (parent for parent in bases if _works(parent, "cgroup.procs"))
+            usable = (parent for parent in bases if _works(parent, file))
             if parent := next(usable, None):
                 parents[controller] = parent
-    if not parents:
+    if not parents.keys() - {UNIFIED}:
         return None
+    if UNIFIED in parents and "freezer" in parents:
+        _tidy(parents.pop("freezer"))
     used = tuple(mount for mount in mounts if mount.controllers & parents.keys())
     return Cgroups(parents, frozenset(parents), used)
 
@@ -209,6 +216,8 @@ def _paths(pid: int) -> dict[str, str]:
         _, names, path = line.split(":", 2)
         for name in names.split(","):
             found[name] = path.removesuffix(" (deleted)")
+            if not name:
+                found[UNIFIED] = found[name]
     return found
 
 

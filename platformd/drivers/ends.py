@@ -114,6 +114,8 @@ class Ends:
 
     def _unknown(self, family: Family) -> None:
         log.warning("a task that nobody knows is ended", task_id=family.task_id)
+        if self.limits.cgroups.usable:
+            family.group = self.limits.cgroups.group(family.task_id)
         self._end(family, None, lambda: self.limits.release(family.task_id, None))
 
     # ---- how -----------------------------------------------------------------------------------------------

@@ -11,10 +11,20 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from platformd import clock
-from platformd.domain.events import Exited, Launched, LaunchFailed, LaunchWaits, Probed, Swept, TaskFact
+from platformd.domain.events import (
+    Exited,
+    Frozen,
+    Launched,
+    LaunchFailed,
+    LaunchWaits,
+    Probed,
+    Swept,
+    TaskFact,
+    Thawed,
+)
 from platformd.domain.snapshot import Exit, Reason
 from platformd.domain.spec import StopPolicy
-from platformd.domain.task import Task
+from platformd.domain.task import LYING, Task
 from platformd.drivers.base import LaunchOrder, Sink, Usage
 
 HOST = "127.0.0.1"
@@ -63,6 +73,7 @@ class FakeTask:
     signals: list[str] = field(default_factory=list)
     launched: bool = False
     ready: bool = False
+    frozen: bool = False
     exit: Exit | None = None
 
     @property
@@ -143,7 +154,10 @@ class FakeDriver:
             self.tasks[task.id] = known
         if known.exit is not None:
             self._sink(task.id, Exited(known.exit))
+        elif task.phase in LYING:
+            self._sink(task.id, Frozen() if known.frozen else Thawed())
         elif task.ready_at is None and known.alive:
+            known.frozen = False
             self._plan(task.id, known.script.ready_after, Probed(known.address))
             self._deliver(task.id)
 
@@ -154,6 +168,19 @@ class FakeDriver:
             known.signals.append(signal)
             self._plan(task.id, known.script.obeys_after, Exited(Exit(signal=signal)))
             self._deliver(task.id)
+
+    def freeze(self, task: Task) -> None:
+        self.calls.append(("freeze", task.id))
+        known = self.tasks.get(task.id)
+        if known is not None and known.alive:
+            known.frozen = True
+            self._sink(task.id, Frozen())
+
+    def thaw(self, task: Task) -> None:
+        self.calls.append(("thaw", task.id))
+        known = self.tasks.get(task.id)
+        if known is not None:
+            known.frozen = False
 
     def kill(self, task: Task) -> None:
         self.calls.append(("kill", task.id))

@@ -13,15 +13,16 @@ from dataclasses import replace
 from typing import Any
 
 from platformd import clock
-from platformd.domain.events import Exited, Launched, Probed
+from platformd.domain.events import Exited, FreezeFailed, Launched, Probed
 from platformd.domain.snapshot import Exit
 from platformd.domain.spec import StopPolicy
-from platformd.domain.task import Task, TaskPhase
-from platformd.drivers import adoption, killset, proc, reasons
+from platformd.domain.task import LYING, Task, TaskPhase
+from platformd.drivers import adoption, freezer, killset, proc, reasons
 from platformd.drivers.base import LaunchOrder, Sink, Usage
 from platformd.drivers.book import Book, Record
 from platformd.drivers.cgroup_places import Cgroups
 from platformd.drivers.ends import Ends, SystemLine
+from platformd.drivers.freezer import Freezer
 from platformd.drivers.killset import Family
 from platformd.drivers.launch_order import NativeSettings
 from platformd.drivers.limits import Limits
@@ -77,6 +78,7 @@ class NativeDriver:
             usable, workers, lambda: self._prober.starting, self._say, self._ends.quietly
         )
         self._meter = Meter(self._limits.watch)
+        self._freezer = Freezer(workers, sink, self._watch, self._say)
 
     def close(self) -> None:
         """Let go of everything; tasks live on."""
@@ -105,6 +107,7 @@ class NativeDriver:
         if not new:
             self._workers.on_loop(lambda: self._tell_again(run))
             return
+        run.still = task.phase in LYING
 
         def take_over() -> None:
             self._take_over(run, task.handle, task.phase, ready=task.ready_at is not None)
@@ -115,11 +118,26 @@ class NativeDriver:
     def signal(self, task: Task, signal: str) -> None:
         self._ends.signal(task, signal)
 
+    def freeze(self, task: Task) -> None:
+        run = self._book.run(task.id)
+        if run is None:
+            self._sink(task.id, FreezeFailed(freezer.FAILED))
+            return
+        self._stop_probing(task.id)
+        self._freezer.freeze(run)
+
+    def thaw(self, task: Task) -> None:
+        run = self._book.run(task.id)
+        if run is not None:
+            self._freezer.thaw(run)
+
     def kill(self, task: Task) -> None:
+        self._rouse(task)
         self._stop_probing(task.id)
         self._ends.kill(task)
 
     def sweep(self, task: Task) -> None:
+        self._rouse(task)
         self._stop_probing(task.id)
         self._ends.sweep(task)
 
@@ -134,6 +152,12 @@ class NativeDriver:
         runs = (self._book.run(task_id) for task_id in task_ids)
         return self._meter.usage(run for run in runs if run is not None and run.lives)
 
+    def _rouse(self, task: Task) -> None:
+        """What stands still cannot hear a signal, nor die of one in every freezer."""
+        run = self._book.run(task.id)
+        if run is not None:
+            self._freezer.rouse(run)
+
     # ---- orders of the application -------------------------------------------------------------------------
 
     def reconcile(self) -> None:
@@ -141,6 +165,7 @@ class NativeDriver:
         self._workers.submit(self._reconcile)
 
     def end(self, task: Task, stop: StopPolicy) -> None:
+        self._rouse(task)
         self._ends.and_wait(task, stop.signal, stop.grace_secs)
 
     def end_strays(self, known: Iterable[str]) -> None:
@@ -287,6 +312,8 @@ class NativeDriver:
             self._sink(run.task_id, self._launched_fact(run))
         if run.ready:
             self._sink(run.task_id, Probed(run.address))
+        if run.still and run.lives:
+            self._freezer.freeze(run)
         if run.exit is not None:
             self._sink(run.task_id, Exited(run.exit))
 
@@ -306,6 +333,7 @@ class NativeDriver:
         self._workers.on_loop(lambda: self._taken_over(run, found.exit, phase))
         if found.exit is None:
             self._limits.adopted(run)
+            self._freezer.adopted(run, phase)
 
     def _taken_over(self, run: Run, exit: Exit | None, phase: TaskPhase) -> None:
         if phase is TaskPhase.PENDING and run.launched and not run.forgotten:
@@ -317,7 +345,7 @@ class NativeDriver:
             exit = adoption.exit_of(told)
         if exit is not None:
             self._settle(run, exit)
-        elif phase is not TaskPhase.STOPPING and not run.forgotten:
+        elif phase not in (TaskPhase.STOPPING, *LYING) and not run.forgotten:
             self._watch(run)
 
     def _reconcile(self) -> None:
@@ -325,6 +353,7 @@ class NativeDriver:
             if not run.lives:
                 continue
             self._limits.look_for_ooms(run)
+            self._freezer.look(run)
             run.missing = 0 if proc.alive(run.family.pid, run.family.start_time) else run.missing + 1
             if run.missing >= _LOST_AFTER_LOOKS:
                 self._lost(run)

@@ -15,6 +15,8 @@ from typing import NamedTuple
 TICKS = os.sysconf("SC_CLK_TCK")
 PAGE = os.sysconf("SC_PAGE_SIZE")
 _DEAD = frozenset(b"ZXx")
+_STOPPED = (b"T", b"t")
+_SIGKILL_BIT = 1 << (signal.SIGKILL - 1)
 _SHORT_BYTES, _MOST_BYTES = 2048, 4 << 20
 
 
@@ -27,6 +29,7 @@ class Process(NamedTuple):
     start_time: int
     cpu_ticks: int
     alive: bool
+    stopped: bool = False
 
 
 def read(pid: int) -> Process | None:
@@ -157,6 +160,14 @@ def uid(pid: int) -> int | None:
     return int(raw[start + 5 :].split(None, 2)[1]) if start >= 0 else None
 
 
+def is_killed(pid: int) -> bool:
+    """True when a SIGKILL waits for `pid`, which cannot take it because it is frozen."""
+    for line in (_read(f"/proc/{pid}/status") or b"").splitlines():
+        if line.startswith((b"SigPnd:", b"ShdPnd:")) and int(line.split()[1], 16) & _SIGKILL_BIT:
+            return True
+    return False
+
+
 def command(pid: int) -> str:
     """What `pid` shows as its command line, for people; at most 200 characters."""
     raw = _read(f"/proc/{pid}/cmdline") or b""
@@ -186,7 +197,9 @@ def _parse(pid: int, raw: bytes) -> Process | None:
     # the first thread may have ended, a zombie to look at, while others go on
     running = fields[0][0] not in _DEAD or int(fields[17]) > 1
     ticks = sum(map(int, fields[11:15]))
-    return Process(pid, int(fields[1]), int(fields[3]), int(fields[19]), ticks, running)
+    return Process(
+        pid, int(fields[1]), int(fields[3]), int(fields[19]), ticks, running, fields[0] in _STOPPED
+    )
 
 
 def _read(path: str) -> bytes | None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from platformd.domain.snapshot import Exit
 from platformd.drivers.base import LaunchOrder
+from platformd.drivers.cgroup import Group
 from platformd.drivers.killset import Family
 from platformd.drivers.listeners import HOST
 
@@ -29,6 +30,13 @@ class Run:
     ordered: bool = False
     """The keeper was told to start it; by whoever launched it."""
     ready: bool = False
+    still: bool = False
+    """It shall stand still; by whoever orders it, any thread."""
+    frozen_group: Group | None = None
+    """The cgroup that holds it still …"""
+    stopped: tuple[tuple[int, int], ...] = ()
+    """… or the processes that were stopped, by pid and start time."""
+    told_how: bool = False
     exit: Exit | None = None
     killed: bool = False
     emptied: bool = False

@@ -29,7 +29,13 @@ class _Drain:
     deadline: float
 
     def over(self) -> bool:
-        return all(task.inflight <= task.streams for task in self.tasks)
+        return self.void() or all(task.inflight <= task.streams for task in self.tasks)
+
+    def void(self) -> bool:
+        """Tasks that were only to rest have been told of again."""
+        if self.order.mode == "drain" or not self.tasks:
+            return False
+        return any(task.id in self.order.tasks for task in self.tasks[0].deployment.tasks)
 
 
 class Activity:
@@ -69,7 +75,8 @@ class Activity:
         if order.mode == "idle":
             self._close_idle(order, deployment)
             return
-        deployment.drained = {**deployment.drained, **dict.fromkeys(order.tasks, clock.monotonic())}
+        if order.mode == "drain":
+            deployment.drained = {**deployment.drained, **dict.fromkeys(order.tasks, clock.monotonic())}
         tasks = deployment.take_out(set(order.tasks))
         self._drains.append(_Drain(order, tasks, clock.monotonic() + order.timeout))
         self._finish_drains(0.0)

@@ -103,7 +103,7 @@ class WakePhase(Message, tag="wake_phase"):
 class Close(Message):
     deployment: str
     tasks: list[str]
-    mode: Literal["idle", "drain"]
+    mode: Literal["idle", "drain", "rest"]
     since: int | None = None
     timeout: float = 30.0
 

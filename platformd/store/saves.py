@@ -26,6 +26,12 @@ def _none_of(path: str, values: Iterable[str]) -> str:
     return f"value ->> '{path}' NOT IN ({listed})"
 
 
+def _shown() -> str:
+    """A task's state as clients know it."""
+    cases = (f"WHEN '{phase}' THEN '{phase.shown}'" for phase in TaskPhase if phase is not phase.shown)
+    return f"CASE value ->> '$.phase' {' '.join(cases)} ELSE value ->> '$.phase' END"
+
+
 _DEPLOYMENT: _Columns = {
     "id": "value ->> '$.identity.id'",
     "app_id": "value ->> '$.identity.app_id'",
@@ -45,7 +51,7 @@ _TASK: _Columns = {
     "app_id": "value ->> '$.app_id'",
     "slot": "value ->> '$.slot'",
     "created_at": _instant("$.created_at"),
-    "state": "value ->> '$.phase'",
+    "state": _shown(),
     "live": _none_of("$.phase", (phase for phase in TaskPhase if phase.final)),
     "revision": "value ->> '$.revision'",
     "updated_at": _instant("$.updated_at"),

@@ -14,6 +14,7 @@ from typing import Any
 from platformd.domain import commands, events
 from platformd.domain.deployment.routing import Routing
 from platformd.domain.snapshot import Exit, Reason
+from platformd.domain.task import TaskPhase
 
 KILLED = Exit(signal="SIGKILL")
 ENDED = Exit(signal="SIGTERM")
@@ -58,7 +59,8 @@ class FakeGateway:
         else:
             task_id, drain = rest
             self.targets -= {task_id}
-            self.shut.add(task_id)
+            if kind == "close":
+                self.shut.add(task_id)
             self.draining[task_id] = now + drain
             self._settle()
 
@@ -147,6 +149,7 @@ class Process:
     listens: bool = False
     stubborn: bool = False
     signalled: bool = False
+    frozen: bool = False
     exit: Exit | None = None
 
 
@@ -163,7 +166,8 @@ class FakeDriver:
     killing: set[str] = field(default_factory=set)
     sweeping: set[str] = field(default_factory=set)
     unhealthy: set[str] = field(default_factory=set)
-    adopting: set[str] = field(default_factory=set)
+    adopting: dict[str, TaskPhase] = field(default_factory=dict)
+    freezing: set[str] = field(default_factory=set)
     untold: set[str] = field(default_factory=set)
     forgotten: set[str] = field(default_factory=set)
 
@@ -227,29 +231,59 @@ class FakeDriver:
 
     def adopt(self, task_id: str) -> None:
         """After a restart: is it there, and was it ready?"""
-        self.adopting.discard(task_id)
+        phase = self.adopting.pop(task_id)
         process = self.processes.get(task_id)
         if process is None or not process.alive:
             self.tell_exit(task_id)
-        else:
+        elif phase not in (TaskPhase.FREEZING, TaskPhase.FROZEN):
+            process.frozen = False
             self.unprobed.add(task_id)
+        elif process.frozen:
+            self.tell(task_id, events.Frozen())
+        else:
+            self.tell(task_id, events.Thawed())
+
+    def freeze(self, task_id: str) -> None:
+        self.unprobed.discard(task_id)
+        self.freezing.add(task_id)
+
+    def freezes(self, task_id: str) -> None:
+        self.freezing.discard(task_id)
+        process = self.processes.get(task_id)
+        if process is not None and process.alive:
+            process.frozen = True
+            self.tell(task_id, events.Frozen())
+
+    def cannot_freeze(self, task_id: str) -> None:
+        self.freezing.discard(task_id)
+        self.tell(task_id, events.FreezeFailed(Reason(code="FREEZE_FAILED", message="no")))
+
+    def thaw(self, task_id: str) -> None:
+        """At once, also in the middle of a freeze."""
+        self.freezing.discard(task_id)
+        if task_id in self.adopting:
+            self.adopting[task_id] = TaskPhase.RUNNING
+        if task_id in self.processes:
+            self.processes[task_id].frozen = False
 
     def forget(self, task_id: str) -> None:
         self.forgotten.add(task_id)
         process = self.processes.get(task_id)
         if process is not None and not process.alive:
             del self.processes[task_id]
+        self.adopting.pop(task_id, None)
         for memory in self._memories():
             memory.discard(task_id)
 
     def restart(self) -> None:
         self.launching.clear()
         self.forgotten.clear()
+        self.adopting.clear()
         for memory in self._memories():
             memory.clear()
 
     def _memories(self) -> tuple[set[str], ...]:
-        return (self.unprobed, self.killing, self.sweeping, self.unhealthy, self.adopting, self.untold)
+        return (self.unprobed, self.killing, self.sweeping, self.unhealthy, self.freezing, self.untold)
 
     def _end(self, task_id: str) -> None:
         process = self.processes.get(task_id)

@@ -68,7 +68,9 @@ def _slots(state: Deployment) -> None:
 
 def _goal(state: Deployment) -> None:
     if state.phase in (Phase.ASLEEP, Phase.DONE):
-        assert not state.members, f"{state.phase} with tasks"
+        awake = [member for member in state.members if member.stage is not Stage.FROZEN]
+        assert not awake, f"{state.phase} with tasks"
+        assert state.phase is Phase.ASLEEP or not state.members
         assert state.progress == 100
     if state.goal is not Goal.AWAKE and state.phase is not Phase.QUARANTINED:
         assert not state.live
@@ -91,7 +93,7 @@ def _clocks(state: Deployment) -> None:
         or state.phase in (Phase.ASLEEP, Phase.DONE)
         or state.goal is Goal.FINISHED
     ):
-        assert state.next_deadline is None
+        assert state.next_deadline == state.thaw_deadline
     elif state.phase in (Phase.STARTING, Phase.WAKING, Phase.UPDATING, Phase.BACKING_OFF):
         assert state.next_deadline is not None
     elif state.phase is Phase.READY and state.spec.sleeps:
@@ -127,6 +129,6 @@ def check_task(task: Task) -> None:
         assert task.next_deadline is None
         assert task.ended_at is not None
         assert task.stop_stage is None
-    if task.phase.value == "stopping":
-        assert task.stop_stage is not None
+    if task.phase.value in ("stopping", "freezing"):
+        assert task.stop_stage is not None or task.phase.value == "freezing"
         assert task.stop_deadline is not None, "an end that may take for ever"

@@ -123,6 +123,12 @@ class Shell:
                 self.save(task.id, task)
             case effects.StopTask(task_id, reason, drain, grace):
                 self.tell(task_id, commands.Stop(reason, drain, grace))
+            case effects.FreezeTask(task_id, drain):
+                self.tell(task_id, commands.Freeze(drain))
+            case effects.ThawTask(task_id):
+                self.tell(task_id, commands.Thaw())
+            case effects.RouteAgain():
+                self.gateway.inbox.append(("route", routing(self.deployment)))
             case effects.AskTask(task_id):
                 self.tell(task_id, commands.Recount())
             case effects.CloseIdle(since, task_ids):
@@ -135,10 +141,15 @@ class Shell:
         match effect:
             case effects.LaunchTask():
                 driver.launching[task.id] = (task.slot, task.generation)
-            case effects.CloseInGateway(drain):
-                self.gateway.inbox.append(("close", task.id, drain))
+            case effects.CloseInGateway(drain, for_good):
+                self.gateway.inbox.append(("close" if for_good else "rest", task.id, drain))
+            case effects.Freeze():
+                driver.freeze(task.id)
+            case effects.Thaw():
+                driver.thaw(task.id)
             case effects.Signal():
                 self.check_signal(task)
+                assert process is None or not process.frozen, "thawed before any signal"
                 if process is not None:
                     process.signalled = True
             case effects.Kill():
@@ -242,7 +253,7 @@ class Shell:
             self.step_deployment(events.Recovered(found, host, ended))
         for key, row in live.items():
             if row.phase is not TaskPhase.PENDING:
-                self.driver.adopting.add(key)
+                self.driver.adopting[key] = row.phase
             for effect in pursue(row):
                 self.carry_out_for(row, effect)
 

@@ -19,6 +19,7 @@ from platformd.domain.spec import (
     Protocol,
     Restart,
     RestartPolicyKind,
+    SleepMode,
     StopPolicy,
     WakePolicy,
 )
@@ -48,6 +49,7 @@ def any_spec(random: Random) -> DeploymentSpec:
         networking=Networking(protocol=protocol, port=port),
         cold_start_enabled=random.random() < 0.75,
         idle_timeout_secs=random.choice((1, 5, 300)),
+        sleep_mode=random.choice((SleepMode.STOP, SleepMode.STOP, SleepMode.FREEZE, SleepMode.AUTO)),
         max_runtime_secs=random.choice((None, None, 10)),
         restart=Restart(policy=random.choice([*RestartPolicyKind]), max_attempts=random.choice((0, 1, 5))),
         wake=WakePolicy(timeout_secs=random.choice((2, 60)), replicas=random.choice((None, None, 1))),
@@ -111,6 +113,8 @@ class Simulation:
         for names, act in (
             (driver.adopting, driver.adopt),
             (driver.untold, driver.tell_exit),
+            (driver.freezing, driver.freezes),
+            (driver.freezing if self.random.random() < 0.05 else (), driver.cannot_freeze),
             (driver.killing, driver.kill),
             (driver.sweeping, driver.sweep),
             ({name for name in driver.unprobed if driver.processes[name].alive}, driver.probe),
@@ -164,6 +168,7 @@ class Simulation:
         world, random = self.world, self.random
         replicas = random.choice((0, 1, 2, 3))
         orders = [commands.Scale(replicas), commands.Wake(), commands.Sleep(), events.Superseded("newer", 2)]
+        orders += [events.MemoryShort()]
         orders += [events.PortWanted("newer", 8080), events.PortReturned("newer")]
         if random.random() < 0.1:
             orders.append(commands.Cancel())

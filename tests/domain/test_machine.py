@@ -16,7 +16,15 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from platformd.domain import commands, events
 from platformd.domain.deployment.state import Phase
 from platformd.domain.snapshot import Reason
-from platformd.domain.spec import Networking, Protocol, Restart, RestartPolicyKind, StopPolicy, WakePolicy
+from platformd.domain.spec import (
+    Networking,
+    Protocol,
+    Restart,
+    RestartPolicyKind,
+    SleepMode,
+    StopPolicy,
+    WakePolicy,
+)
 from tests.domain import invariants
 from tests.domain.builders import native
 from tests.domain.fakes import ENDED
@@ -29,6 +37,7 @@ specs = st.builds(
     networking=st.builds(Networking, protocol=st.sampled_from([Protocol.HTTP, Protocol.NONE])),
     cold_start_enabled=st.booleans(),
     idle_timeout_secs=st.sampled_from([1, 300]),
+    sleep_mode=st.sampled_from(SleepMode),
     max_runtime_secs=st.sampled_from([None, 10]),
     restart=st.builds(Restart, policy=st.sampled_from(RestartPolicyKind), max_attempts=st.integers(0, 2)),
     wake=st.builds(WakePolicy, timeout_secs=st.sampled_from([2, 60]), replicas=st.sampled_from([None, 1])),

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
 from platformd.domain import events
@@ -36,6 +38,7 @@ RARE = {
     (Phase.BACKING_OFF, Phase.WAKING),
     (Phase.BACKING_OFF, Phase.DONE),
     (Phase.STARTING, Phase.ASLEEP),
+    *itertools.product((Phase.BACKING_OFF, Phase.DRAINING), (Phase.READY, Phase.UPDATING)),
 }
 
 

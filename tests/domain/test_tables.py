@@ -19,7 +19,7 @@ from platformd.domain.deployment.state import Deployment, Goal, Member, Phase, S
 from platformd.domain.effects import Moment
 from platformd.domain.machine import Rule, compile_rules, ignore
 from platformd.domain.snapshot import Exit, Reason
-from platformd.domain.spec import Autoscale
+from platformd.domain.spec import Autoscale, SleepMode
 from platformd.domain.task import StopStage, TaskPhase
 from platformd.domain.task import transitions as tasks
 from platformd.errors import PlatformError
@@ -90,6 +90,7 @@ def states(draw: st.DrawFn) -> Deployment:
     """A deployment that settles: goal, members and clocks in any combination that a settled one may have."""
     spec = native(
         replicas=draw(st.integers(0, 3)),
+        sleep_mode=draw(st.sampled_from([*SleepMode])),
         cold_start_enabled=draw(st.booleans()),
         artifact_id=draw(st.sampled_from(["artifact", None])),
         autoscale=draw(st.sampled_from([None, Autoscale(min=1, max=3, target_concurrency=10)])),
@@ -145,6 +146,8 @@ deployment_events = st.one_of(
     st.sampled_from([events.IdleClosed(), events.IdleRefused(), events.BecameCurrent()]),
     st.builds(events.TaskReady, task_ids, st.just(ADDRESS)),
     st.builds(events.TaskUnready, task_ids),
+    st.builds(events.TaskFrozen, task_ids),
+    st.just(events.MemoryShort()),
     st.builds(events.TaskStopping, task_ids, reasons.filter(bool), st.booleans()),
     st.builds(events.TaskWaiting, task_ids, reasons.filter(bool)),
     st.builds(events.TaskExited, task_ids, exits, st.booleans(), reasons),
@@ -188,6 +191,8 @@ def test_a_deployment_goes_only_where_its_table_says(state: Deployment, event: o
             [events.Launched({}, START), events.LaunchWaits(REASON), events.LaunchFailed(REASON)]
         ),
         st.sampled_from([events.Probed(ADDRESS), events.HealthMissed(), events.HealthRestored()]),
+        st.sampled_from([events.Frozen(), events.Thawed(), events.FreezeFailed(REASON), commands.Thaw()]),
+        st.builds(commands.Freeze, st.just(timedelta(30))),
         st.sampled_from([events.HealthLost(REASON), events.Exited(CRASH), events.Swept(), events.Closed()]),
     ),
     st.integers(0, 200),
@@ -196,10 +201,11 @@ def test_a_task_goes_only_where_its_table_says(
     phase: TaskPhase, stop_stage: StopStage, exit: Exit | None, event: object, seconds: int
 ) -> None:
     stopping = phase is TaskPhase.STOPPING
+    closing = phase is TaskPhase.FREEZING and stop_stage is StopStage.CLOSING
     story = TaskStory(
         native(max_runtime_secs=10),
         phase=phase,
-        stop_stage=stop_stage if stopping else None,
+        stop_stage=stop_stage if stopping else StopStage.CLOSING if closing else None,
         stop_deadline=after(50) if stopping else None,
         exit=exit if stopping or phase.final else None,
         max_runtime_deadline=after(10),

@@ -11,6 +11,7 @@ from functools import partial
 
 from platformd.domain import events
 from platformd.domain.deployment.state import Goal, Phase
+from platformd.domain.task import TaskPhase
 from tests.domain.fakes import ENDED
 from tests.domain.shell import DEPLOYMENT, Shell
 
@@ -71,6 +72,7 @@ class World(Shell):
             ([*driver.launching], lambda name: driver.launched(name, self.now)),
             ([*driver.adopting], driver.adopt),
             ([*driver.untold], driver.tell_exit),
+            ([*driver.freezing], driver.freezes),
             ([*driver.unhealthy], lambda name: driver.health(name, events.HealthRestored())),
             ([name for name in driver.unprobed if driver.processes[name].alive], driver.probe),
             (
@@ -99,10 +101,13 @@ class World(Shell):
         alive = {name for name, process in self.driver.processes.items() if process.alive}
         if state.goal is Goal.AWAKE and state.phase is not Phase.WAITING_FOR_BUILD:
             live = {member.task_id for member in state.members}
+            frozen = {name for name in alive if self.driver.processes[name].frozen}
+            assert not frozen & {member.task_id for member in state.ready}, "a target that stands still"
             return state.tasks_ready == state.tasks_total and live == alive and not self.gateway.held
         if state.phase is Phase.WAITING_FOR_BUILD:
             return not state.members and not self.gateway.held
-        gone = not alive and all(task.phase.final for task in tasks)
+        alive -= {name for name, process in self.driver.processes.items() if process.frozen}
+        gone = not alive and all(task.phase.final or task.phase is TaskPhase.FROZEN for task in tasks)
         return state.phase in (Phase.ASLEEP, Phase.DONE) and gone and not self.gateway.held
 
     def claimed(self, won: bool) -> None:

@@ -5,9 +5,10 @@ A driver joins by a subclass named `Test…` with a fixture `bench`, which start
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Protocol, TypeVar
 
-from platformd.domain.events import Exited, Launched, LaunchFailed, Probed, Swept, TaskFact
+from platformd.domain.events import Exited, Frozen, Launched, LaunchFailed, Probed, Swept, TaskFact, Thawed
 from platformd.domain.task import Task, TaskPhase
 from platformd.drivers.base import Driver, LaunchOrder
 from tests.support import eventually
@@ -126,6 +127,65 @@ class DriverContract:
         bench.driver.signal(task, "SIGTERM")
         assert not bench.wait(order, Exited).exit.unknown
         assert bench.names(order) == ["Exited"]
+
+    def test_a_frozen_one_stands_still_until_it_is_thawed(self, bench: Bench) -> None:
+        order = bench.serving()
+        task = self.started(bench, order)
+        bench.driver.freeze(task)
+        bench.wait(order, Frozen)
+        bench.driver.thaw(task)
+        bench.driver.signal(task, "SIGTERM")
+        assert not bench.wait(order, Exited).exit.unknown
+        assert bench.names(order) == ["Launched", "Probed", "Frozen", "Exited"]
+
+    def test_a_frozen_one_dies_of_a_kill(self, bench: Bench) -> None:
+        order = bench.serving()
+        task = self.started(bench, order)
+        bench.driver.freeze(task)
+        bench.wait(order, Frozen)
+        bench.driver.kill(task)
+        assert bench.wait(order, Exited).exit.signal == "SIGKILL"
+        bench.wait(order, Swept)
+
+    def test_a_frozen_one_is_adopted_frozen_and_can_be_thawed(self, bench: Bench) -> None:
+        order = bench.serving()
+        task = self.started(bench, order)
+        bench.driver.freeze(task)
+        bench.wait(order, Frozen)
+        bench.restart()
+        bench.driver.adopt(replace(task, phase=TaskPhase.FROZEN), order)
+        bench.wait(order, Frozen)
+        bench.driver.thaw(task)
+        bench.driver.signal(task, "SIGTERM")
+        assert not bench.wait(order, Exited).exit.unknown
+
+    def test_what_is_believed_frozen_and_runs_says_so(self, bench: Bench) -> None:
+        order = bench.serving()
+        task = self.started(bench, order)
+        bench.restart()
+        bench.driver.adopt(replace(task, phase=TaskPhase.FROZEN), order)
+        bench.wait(order, Thawed)
+        bench.driver.kill(task)
+        bench.wait(order, Exited)
+
+    def test_what_is_believed_running_and_stands_still_goes_on(self, bench: Bench) -> None:
+        order = bench.serving()
+        task = self.started(bench, order)
+        bench.driver.freeze(task)
+        bench.wait(order, Frozen)
+        bench.restart()
+        bench.driver.adopt(task, order)
+        bench.driver.signal(task, "SIGTERM")
+        assert not bench.wait(order, Exited).exit.unknown
+
+    def test_a_thaw_in_the_middle_of_a_freeze_wins(self, bench: Bench) -> None:
+        order = bench.serving()
+        task = self.started(bench, order)
+        for _ in range(20):
+            bench.driver.freeze(task)
+            bench.driver.thaw(task)
+        bench.driver.signal(task, "SIGTERM")
+        assert not bench.wait(order, Exited).exit.unknown
 
     def test_what_is_gone_exited_unknown_and_can_be_swept(self, bench: Bench) -> None:
         order = bench.serving()

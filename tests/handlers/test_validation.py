@@ -137,8 +137,6 @@ def test_traffic_rules_are_taken() -> None:
     ("body", "pointer"),
     [
         ({"keep_awake": {"cpu_percent": 5}}, "/keep_awake"),
-        ({"sleep": {"mode": "freeze"}}, "/sleep/mode"),
-        ({"sleep": {"mode": "auto"}}, "/sleep/mode"),
         ({"user": "root"}, "/user"),
     ],
 )

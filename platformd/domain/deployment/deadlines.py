@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from platformd.domain import effects, events, policy
+from platformd.domain.deployment import sleep
 from platformd.domain.deployment.draft import DeploymentDraft
 from platformd.domain.deployment.failure import failed
+from platformd.domain.deployment.rollout import LONG_ASLEEP
 from platformd.domain.deployment.state import Deployment, Goal, Status
 from platformd.domain.snapshot import Reason
 
@@ -19,6 +21,8 @@ def time_elapsed(draft: DeploymentDraft, event: events.TimerElapsed) -> None:
         draft.set(retry_at=None)
     if draft.passed(draft.state.idle_deadline):
         _idle_long_enough(draft)
+    if draft.passed(draft.state.thaw_deadline):
+        sleep.end_lying(draft, LONG_ASLEEP)
 
 
 def _missed_progress(draft: DeploymentDraft) -> None:

@@ -45,6 +45,16 @@ class DeploymentDraft(Draft[Deployment, DeploymentEffect]):
         self.stage(member, Stage.STOPPING)
         self.order(effects.StopTask(member.task_id, reason, policy.DRAIN))
 
+    def freeze(self, member: Member) -> None:
+        """Have it stand still; when it was ready no longer counts."""
+        self.put(replace(member, stage=Stage.FREEZING, ready_at=None))
+        self.order(effects.FreezeTask(member.task_id, policy.DRAIN))
+
+    def thaw(self, member: Member) -> None:
+        """Have it go on; it says when it is ready, which is at once."""
+        self.put(replace(member, stage=Stage.STARTING, ready_at=None))
+        self.order(effects.ThawTask(member.task_id))
+
     def head_for(self, goal: Goal) -> None:
         """Turn towards `goal`, leaving behind what belonged to the way to another one."""
         self.forgive(*self.state.live)

@@ -20,6 +20,9 @@ MAX_RUNTIME = "MAX_RUNTIME"
 def task_stopping(draft: DeploymentDraft, event: events.TaskStopping) -> None:
     """Its end has begun. Nobody need wait until it is over to know what that means."""
     member = draft.member(event.task_id)
+    if member in draft.state.lying:
+        draft.stage(member, Stage.STOPPING)
+        return
     if member is None or member not in draft.state.live:
         return
     draft.forgive(member)
@@ -40,6 +43,8 @@ def task_exited(draft: DeploymentDraft, event: events.TaskExited) -> None:
     was_meant_to_live = member in draft.state.live
     if was_meant_to_live:
         draft.forgive(member)
+    if member in draft.state.lying:
+        _ended_in_its_sleep(draft, event)
     draft.stage(member, Stage.ENDING)
     if event.asked or not was_meant_to_live or draft.state.goal is not Goal.AWAKE:
         return
@@ -52,9 +57,16 @@ def task_exited(draft: DeploymentDraft, event: events.TaskExited) -> None:
         failed(draft, member, reason, began=event.reason is None)
 
 
+def _ended_in_its_sleep(draft: DeploymentDraft, event: events.TaskExited) -> None:
+    """Killed from outside, or for want of memory; the next wake starts another one."""
+    reason = explain(draft.state, event.exit, event.reason)
+    draft.order(effects.SystemLine(f"task ended while it was frozen: {reason.message}", event.task_id))
+
+
 def task_ended(draft: DeploymentDraft, event: events.TaskEnded) -> None:
     """Nothing is left of it. An end whose exit was never heard of is not judged by guessing."""
-    if draft.member(event.task_id) in draft.state.live:
+    state = draft.state
+    if draft.member(event.task_id) in (*state.live, *state.lying):
         draft.order(effects.AskTask(event.task_id))
     else:
         draft.drop(event.task_id)

@@ -33,7 +33,7 @@ def recovered(draft: DeploymentDraft, event: events.Recovered) -> None:
         draft.order(effects.ClaimCurrent())
     if state.yielded_to is not None:
         draft.order(effects.AskForReturn(state.yielded_to))
-    for member in state.live:
+    for member in (*state.live, *state.lying):
         draft.order(effects.AskTask(member.task_id))
     for member in state.in_stage(Stage.STOPPING):
         draft.order(effects.StopTask(member.task_id, STOPPED, policy.DRAIN))
@@ -47,6 +47,8 @@ def _meet(draft: DeploymentDraft, tasks: tuple[events.TaskFound, ...]) -> None:
     alive = frozenset(member.slot for member in strangers if member.stage is Stage.STARTING)
     if alive and draft.state.goal is Goal.ASLEEP:
         draft.begin_waking()
+    for member in draft.state.in_stage(Stage.FREEZING):  # it says itself which it is
+        draft.stage(member, Stage.FROZEN)
     draft.set(resting=draft.state.resting - alive, closing=frozenset())
 
 

@@ -15,6 +15,8 @@ from platformd.domain.snapshot import Reason
 SCALED_DOWN = Reason(code="SCALED_DOWN", message="fewer replicas are wanted")
 FELL_ASLEEP = Reason(code="ASLEEP", message="the deployment went to sleep")
 STOPPED = Reason(code="STOPPED", message="its end had begun before the service restarted")
+LONG_ASLEEP = Reason(code="ASLEEP", message="it stood still for long")
+MEMORY_SHORT = Reason(code="MEMORY_SHORT", message="the machine ran out of memory while it stood still")
 DOUBLED = Reason(code="DOUBLED", message="another task holds the same slot")
 UNKNOWN = Reason(code="UNKNOWN_TASK", message="the deployment does not know this task any more")
 CANCELLED = Reason(code="CANCELLED", message="the deployment was cancelled")
@@ -30,6 +32,7 @@ def settle(draft: DeploymentDraft) -> None:
         return
     _pursue_goal(draft)
     _take_note(draft)
+    _take_note_of_sleep(draft)
     draft.set(phase=phase_of(draft.state))
     if draft.state.phase in (Phase.ASLEEP, Phase.DONE):
         draft.set(observed_generation=draft.state.generation)
@@ -42,15 +45,34 @@ def _pursue_goal(draft: DeploymentDraft) -> None:
             if draft.state.retry_at is None:
                 _start_missing(draft)
         case Goal.ASLEEP:
-            _stop_all(draft, FELL_ASLEEP)
+            _lie_down(draft)
         case Goal.FINISHED:
             _stop_all(draft, draft.state.reason or CANCELLED)
+
+
+def _lie_down(draft: DeploymentDraft) -> None:
+    """By its sleep mode. What is not ready has nothing worth keeping."""
+    state = draft.state
+    if not state.freezes:
+        _stop_all(draft, FELL_ASLEEP)
+        return
+    for member in state.live:
+        if member.stage is Stage.READY:
+            draft.freeze(member)
+        else:
+            draft.stop(member, FELL_ASLEEP)
 
 
 def _start_missing(draft: DeploymentDraft) -> None:
     state = draft.state
     for slot in range(state.target):
-        if slot in state.resting or _occupied(state, slot):
+        if slot in state.resting:
+            continue
+        lying = next((member for member in state.lying if member.slot == slot), None)
+        if lying is not None and not _served(state, slot):
+            draft.thaw(lying)
+            continue
+        if _occupied(state, slot):
             continue
         task_id = draft.moment.new_id()
         draft.put(Member(task_id=task_id, slot=slot, generation=state.generation, stage=Stage.STARTING))
@@ -60,14 +82,20 @@ def _start_missing(draft: DeploymentDraft) -> None:
 def _occupied(state: Deployment, slot: int) -> bool:
     """A slot is free once its task is on the way out, or, where two cannot be side by side, gone."""
     holders = [member for member in state.members if member.slot == slot]
-    if state.spec.old_goes_first:
-        return bool(holders)
-    return any(member.stage in (Stage.STARTING, Stage.READY) for member in holders)
+    return bool(holders) if state.spec.old_goes_first else _served(state, slot)
+
+
+def _served(state: Deployment, slot: int) -> bool:
+    return any(member.slot == slot for member in state.live)
 
 
 def _stop_surplus(draft: DeploymentDraft) -> None:
-    """Slots beyond the target, newest first; and of two tasks in one slot the one that is less far."""
+    """Slots beyond the target, newest first; and of two tasks in one slot the one that is less far. What stands still
+    may go on doing so up to the full number: a wake of few leaves it for later."""
     state = draft.state
+    for member in state.lying:
+        if member.slot >= state.full or _served(state, member.slot):
+            draft.stop(member, SCALED_DOWN)
     for member in sorted(state.live, key=lambda member: -member.slot):
         if member.slot >= state.target:
             draft.stop(member, SCALED_DOWN)
@@ -79,8 +107,16 @@ def _stop_surplus(draft: DeploymentDraft) -> None:
 
 
 def _stop_all(draft: DeploymentDraft, reason: Reason) -> None:
-    for member in draft.state.live:
+    for member in (*draft.state.live, *draft.state.lying):
         draft.stop(member, reason)
+
+
+def _take_note_of_sleep(draft: DeploymentDraft) -> None:
+    state = draft.state
+    if state.goal is not Goal.ASLEEP or not state.lying:
+        draft.set(frozen_since=None)
+    elif state.frozen_since is None:
+        draft.set(frozen_since=draft.at)
 
 
 def _take_note(draft: DeploymentDraft) -> None:
@@ -118,7 +154,7 @@ def phase_of(state: Deployment) -> Phase:
     if state.goal is Goal.FINISHED:
         return Phase.DRAINING if state.members else Phase.DONE
     if state.goal is Goal.ASLEEP:
-        if state.members:
+        if any(member.stage is not Stage.FROZEN for member in state.members):
             return Phase.DRAINING
         return Phase.ASLEEP if state.retry_at is None else Phase.BACKING_OFF
     if state.retry_at is not None and not state.live:

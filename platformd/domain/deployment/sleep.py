@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import timedelta
 
 from platformd.domain import commands, effects, events, policy
 from platformd.domain.deployment.draft import DeploymentDraft
-from platformd.domain.deployment.rollout import FELL_ASLEEP
+from platformd.domain.deployment.rollout import FELL_ASLEEP, MEMORY_SHORT, UNKNOWN
 from platformd.domain.deployment.routing import refusal
-from platformd.domain.deployment.state import Goal, Stage, Status
+from platformd.domain.deployment.state import Goal, Member, Stage, Status
+from platformd.domain.snapshot import Reason
+from platformd.domain.spec import SleepMode
 from platformd.errors import Unavailable
 
 
@@ -64,6 +66,42 @@ def born_asleep(draft: DeploymentDraft) -> None:
     draft.set(status=Status.RUNNING, reason=None)
     draft.order(effects.ClaimCurrent())
     fall_asleep(draft)
+
+
+def end_lying(draft: DeploymentDraft, reason: Reason) -> None:
+    """Stop what stands still: it sleeps on without tasks."""
+    for member in draft.state.lying:
+        draft.stop(member, reason)
+
+
+def memory_short(draft: DeploymentDraft, event: events.MemoryShort) -> None:
+    """Whoever has been woken meanwhile keeps its tasks."""
+    if draft.state.goal is Goal.ASLEEP and draft.state.spec.sleep_mode is SleepMode.AUTO:
+        end_lying(draft, MEMORY_SHORT)
+
+
+def task_frozen(draft: DeploymentDraft, event: events.TaskFrozen) -> None:
+    """One that is wanted again meanwhile, or of which a crash took back that it sleeps, shall go on."""
+    member = draft.member(event.task_id)
+    if member is None:
+        draft.order(effects.StopTask(event.task_id, UNKNOWN, policy.DRAIN))
+    elif member in draft.state.lying:
+        draft.stage(member, Stage.FROZEN)
+    elif member in draft.state.live:
+        draft.thaw(member)
+
+
+def found_running(draft: DeploymentDraft, member: Member, event: events.TaskReady) -> None:
+    """It was believed to stand still: a crash took back the row of the wake that had thawed it."""
+    if draft.state.goal is Goal.ASLEEP:
+        draft.begin_waking()
+    draft.put(replace(member, stage=Stage.READY, address=event.address, ready_at=draft.at))
+
+
+def ask_again(draft: DeploymentDraft, event: commands.Wake) -> None:
+    """Requests are held though tasks are ready: the gateway closed them for a question that no longer stood."""
+    if event.by_traffic and draft.state.ready:
+        draft.order(effects.RouteAgain())
 
 
 def idle_closed(draft: DeploymentDraft, event: events.IdleClosed) -> None:

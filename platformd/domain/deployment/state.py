@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
+from platformd.domain import policy
 from platformd.domain.snapshot import Reason
-from platformd.domain.spec import DeploymentSpec
+from platformd.domain.spec import DeploymentSpec, SleepMode
 from platformd.domain.variables import Variable
 
 
@@ -59,6 +60,8 @@ class Stage(StrEnum):
 
     STARTING = "starting"
     READY = "ready"
+    FREEZING = "freezing"
+    FROZEN = "frozen"  # stands still: no target, wants no probe, wakes by a thaw
     STOPPING = "stopping"
     ENDING = "ending"  # its process is gone, what it left behind is being ended
 
@@ -102,7 +105,8 @@ class Deployment:
     instants within the restart window; `retry_at` is when a backing-off one starts again (goal AWAKE) or may be
     woken again (goal ASLEEP). `yielded_to` is the newer version its fixed port was left to for its start.
     `quiet_since` is when the last known activity ended, `closing` the ready tasks that the gateway was asked to
-    close if nothing happened since, empty again as soon as other tasks are ready.
+    close if nothing happened since, empty again as soon as other tasks are ready. `frozen_since` is when it fell
+    asleep with tasks that stand still.
     """
 
     identity: Identity
@@ -132,6 +136,7 @@ class Deployment:
     idle_deadline: datetime | None = None
     quiet_since: datetime | None = None
     closing: frozenset[str] = frozenset()
+    frozen_since: datetime | None = None
     updated_at: datetime
 
     @property
@@ -149,6 +154,24 @@ class Deployment:
     @property
     def ready(self) -> tuple[Member, ...]:
         return self.in_stage(Stage.READY)
+
+    @property
+    def lying(self) -> tuple[Member, ...]:
+        """The tasks that stand still, or are about to."""
+        return self.in_stage(Stage.FREEZING, Stage.FROZEN)
+
+    @property
+    def freezes(self) -> bool:
+        """Its ready tasks stand still while it sleeps. Not where they would keep a port from a newer version."""
+        keeps_port = self.spec.networking.port is not None and self.superseded_by is not None
+        return self.spec.sleep_mode is not SleepMode.STOP and self.yielded_to is None and not keeps_port
+
+    @property
+    def thaw_deadline(self) -> datetime | None:
+        """When mode `auto` ends the tasks that stand still."""
+        if self.frozen_since is None or self.spec.sleep_mode is not SleepMode.AUTO:
+            return None
+        return self.frozen_since + policy.FROZEN_FOR_TIMEOUTS * timedelta(seconds=self.spec.idle_timeout_secs)
 
     @property
     def coming_up(self) -> bool:
@@ -177,5 +200,11 @@ class Deployment:
         """The earliest instant at which time alone changes this deployment; none while it is quarantined."""
         if self.phase is Phase.QUARANTINED:
             return None
-        deadlines = (self.progress_deadline, self.wake_deadline, self.idle_deadline, self.retry_at)
+        deadlines = (
+            self.progress_deadline,
+            self.wake_deadline,
+            self.idle_deadline,
+            self.retry_at,
+            self.thaw_deadline,
+        )
         return min((at for at in deadlines if at is not None), default=None)

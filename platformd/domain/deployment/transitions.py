@@ -137,6 +137,9 @@ def _task_ready(draft: DeploymentDraft, event: events.TaskReady) -> None:
     if member is None:
         draft.order(effects.StopTask(event.task_id, UNKNOWN, policy.DRAIN))
         return
+    if member.stage is Stage.FROZEN:
+        sleep.found_running(draft, member, event)
+        return
     if member.stage is not Stage.STARTING:
         return
     ready_at = member.ready_at or draft.at
@@ -202,13 +205,18 @@ def _task_rules() -> Iterator[Rule]:
     """Facts about tasks: nothing to do where there are none."""
     yield Rule(events.TaskStopping, (*_COMING, *_UP), failure.task_stopping, _LOSING)
     yield Rule(events.TaskStopping, (P.WAKING,), failure.task_stopping, (P.BACKING_OFF, P.DRAINING))
-    yield Rule(events.TaskStopping, (*_RESTING, P.DRAINING), failure.task_stopping)
+    yield Rule(events.TaskStopping, (*_RESTING, P.DRAINING), failure.task_stopping, (P.DRAINING,))
     yield Rule(events.TaskExited, (*_COMING, *_UP), failure.task_exited, _LOSING)
     yield Rule(events.TaskExited, (P.WAKING,), failure.task_exited, (P.BACKING_OFF, P.DRAINING))
-    yield Rule(events.TaskExited, (*_RESTING, P.DRAINING), failure.task_exited)
+    yield Rule(events.TaskExited, (*_RESTING, P.DRAINING), failure.task_exited, (P.DRAINING,))
     yield Rule(events.TaskReady, (*_COMING, P.WAKING), _task_ready, _UP)
     yield Rule(events.TaskReady, (P.UPDATING,), _task_ready, (P.READY,))
-    yield Rule(events.TaskReady, (P.READY, *_RESTING, P.DRAINING), _task_ready)
+    yield Rule(events.TaskReady, (P.READY,), _task_ready)
+    yield Rule(events.TaskReady, (P.ASLEEP,), _task_ready, (P.READY,))
+    yield Rule(events.TaskReady, (P.BACKING_OFF, P.DRAINING), _task_ready, _UP)
+    yield Rule(events.TaskFrozen, (P.DRAINING,), sleep.task_frozen, _RESTING)
+    yield Rule(events.TaskFrozen, _UP, sleep.task_frozen, (P.STARTING,))
+    yield Rule(events.TaskFrozen, (*_COMING, P.WAKING, *_RESTING), sleep.task_frozen)
     yield Rule(events.TaskUnready, _UP, _task_unready, (P.STARTING,))
     yield Rule(events.TaskUnready, (*_COMING, P.WAKING, *_RESTING, P.DRAINING), _task_unready)
     yield Rule(events.TaskWaiting, (*_COMING, P.WAKING), ports.task_waiting, (P.DRAINING,))
@@ -223,6 +231,7 @@ _COMMANDS: tuple[type, ...] = (commands.Scale, commands.Cancel, commands.Wake, c
 _ABOUT_TASKS: tuple[type, ...] = (
     events.TaskReady,
     events.TaskUnready,
+    events.TaskFrozen,
     events.TaskStopping,
     events.TaskWaiting,
     events.TaskExited,
@@ -241,13 +250,13 @@ TRANSITIONS = compile_rules(
         Rule(commands.Scale, _UNBORN, _scale_unborn),
         Rule(commands.Scale, (P.DONE,), _scale),
         Rule(commands.Cancel, (*_AWAKE,), _cancel, (P.DRAINING,)),
-        Rule(commands.Cancel, (P.BACKING_OFF,), _cancel, (P.DRAINING, P.DONE)),
-        Rule(commands.Cancel, (P.ASLEEP, *_UNBORN), _cancel, (P.DONE,)),
+        Rule(commands.Cancel, _RESTING, _cancel, (P.DRAINING, P.DONE)),
+        Rule(commands.Cancel, _UNBORN, _cancel, (P.DONE,)),
         Rule(commands.Cancel, (P.DRAINING, P.DONE), _cancel),
         Rule(commands.Wake, (P.ASLEEP, P.DRAINING), sleep.wake, _RISING),
         Rule(commands.Wake, (P.BACKING_OFF,), sleep.wake, (*_RISING, *_LYING_DOWN)),
         Rule(commands.Wake, (P.DONE, *_UNBORN), sleep.wake),
-        Rule(commands.Wake, _AWAKE, ignore),
+        Rule(commands.Wake, _AWAKE, sleep.ask_again),
         Rule(commands.Sleep, _AWAKE, _sleep, (P.DRAINING,)),
         Rule(commands.Sleep, (P.BACKING_OFF,), _sleep, _LYING_DOWN),
         Rule(commands.Sleep, (P.ASLEEP, P.DRAINING, P.DONE, *_UNBORN), _sleep),
@@ -264,7 +273,9 @@ TRANSITIONS = compile_rules(
         Rule(events.DemandMeasured, (*_RESTING, P.DRAINING, *_IDLE), ignore),
         Rule(events.PortWanted, _AWAKE, ports.port_wanted, (P.DRAINING,)),
         Rule(events.PortWanted, (P.BACKING_OFF,), ports.port_wanted, _LYING_DOWN),
-        Rule(events.PortWanted, (P.ASLEEP, P.DRAINING), ports.port_wanted),
+        Rule(events.MemoryShort, _RESTING, sleep.memory_short, (P.DRAINING,)),
+        Rule(events.MemoryShort, (*_AWAKE, P.DRAINING, *_IDLE), ignore),
+        Rule(events.PortWanted, (P.ASLEEP, P.DRAINING), ports.port_wanted, (P.DRAINING,)),
         Rule(events.PortWanted, _IDLE, ignore),
         Rule(events.PortReturned, (*_RESTING, P.DRAINING), ports.port_returned, _RISING),
         Rule(events.PortReturned, _AWAKE, ports.port_returned),
@@ -273,14 +284,16 @@ TRANSITIONS = compile_rules(
         Rule(events.BecameCurrent, (*_UNBORN, *_STUCK), ignore),
         Rule(events.Superseded, (*_COMING, *_UP), _superseded, (P.DRAINING,)),
         Rule(events.Superseded, (P.BACKING_OFF,), _superseded, (*_LYING_DOWN, P.DONE)),
-        Rule(events.Superseded, (P.ASLEEP, *_UNBORN), _superseded, (P.DONE,)),
+        Rule(events.Superseded, (P.ASLEEP,), _superseded, (P.DRAINING, P.DONE)),
+        Rule(events.Superseded, _UNBORN, _superseded, (P.DONE,)),
         Rule(events.Superseded, (P.WAKING, P.DRAINING), _superseded),
         Rule(events.Superseded, (P.DONE, *_STUCK), ignore),
         Rule(events.TimerElapsed, _COMING, deadlines.time_elapsed, (P.BACKING_OFF, P.DRAINING)),
         Rule(events.TimerElapsed, _UP, deadlines.time_elapsed, (P.READY,)),
         Rule(events.TimerElapsed, (P.WAKING,), deadlines.time_elapsed, (P.DRAINING,)),
         Rule(events.TimerElapsed, (P.BACKING_OFF,), deadlines.time_elapsed, (*_RISING, *_LYING_DOWN, P.DONE)),
-        Rule(events.TimerElapsed, (P.ASLEEP, P.DRAINING, *_UNBORN), deadlines.time_elapsed),
+        Rule(events.TimerElapsed, (P.ASLEEP,), deadlines.time_elapsed, (P.DRAINING,)),
+        Rule(events.TimerElapsed, (P.DRAINING, *_UNBORN), deadlines.time_elapsed),
         Rule(events.TimerElapsed, (P.DONE, *_STUCK), ignore),
     )
 )

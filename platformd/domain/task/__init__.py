@@ -1,5 +1,5 @@
 """One run of a deployment's executable: its snapshot here, its machine in `transitions`."""
 
-from platformd.domain.task.state import StopStage, Task, TaskPhase
+from platformd.domain.task.state import LYING, StopStage, Task, TaskPhase
 
-__all__ = ["StopStage", "Task", "TaskPhase"]
+__all__ = ["LYING", "StopStage", "Task", "TaskPhase"]

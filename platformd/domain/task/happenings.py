@@ -23,7 +23,7 @@ def changed(task: Task, how: str) -> Notice:
         task_id=task.id,
         revision=task.revision,
         data={
-            "state": task.phase.value,
+            "state": task.phase.shown.value,
             "slot": task.slot,
             "generation": task.generation,
             "restarts": task.restarts,

@@ -11,11 +11,13 @@ from platformd.domain.snapshot import Exit, Reason
 
 
 class TaskPhase(StrEnum):
-    """The contract's task states."""
+    """The contract's task states; clients see one that is frozen, or about to be, as running (`shown`)."""
 
     PENDING = "pending"
     STARTING = "starting"
     RUNNING = "running"
+    FREEZING = "freezing"
+    FROZEN = "frozen"
     STOPPING = "stopping"
     STOPPED = "stopped"
     FAILED = "failed"
@@ -24,9 +26,13 @@ class TaskPhase(StrEnum):
     def final(self) -> bool:
         return self in (TaskPhase.STOPPED, TaskPhase.FAILED)
 
+    @property
+    def shown(self) -> TaskPhase:
+        return TaskPhase.RUNNING if self in (TaskPhase.FREEZING, TaskPhase.FROZEN) else self
+
 
 class StopStage(StrEnum):
-    """How far a stop is."""
+    """How far a stop is. Of a freeze, CLOSING while requests in flight end, then none."""
 
     LAUNCHING = "launching"  # asked to stop while its launch is under way: goes on when that is known
     CLOSING = "closing"  # leaving the balance, requests in flight end
@@ -68,10 +74,12 @@ class Task:
     @property
     def next_deadline(self) -> datetime | None:
         """The earliest instant at which time alone changes this task."""
-        runtime = self.max_runtime_deadline if self.phase in ALIVE else None
+        runtime = self.max_runtime_deadline if self.phase in LIVING else None
         return min(
             (at for at in (self.stop_deadline, self.retry_at, runtime) if at is not None), default=None
         )
 
 
 ALIVE = (TaskPhase.STARTING, TaskPhase.RUNNING)
+LYING = (TaskPhase.FREEZING, TaskPhase.FROZEN)
+LIVING = (*ALIVE, *LYING)
