@@ -121,6 +121,13 @@ class GatewayTraffic:
         if gone:
             self._send(protocol.Routes(hosts=dict.fromkeys(gone)))
 
+    def forget_deployments(self, ids: Collection[str]) -> None:
+        """They are no more."""
+        for id in ids:
+            self.loads.pop(id, None)
+        if ids:
+            self._send(protocol.Routes(deployments=dict.fromkeys(ids)))
+
     # ---- from the gateway ----
 
     def on_report(self, report: Mapping[str, Any]) -> None:

@@ -52,6 +52,11 @@ class Environments(Answer):
     environments: list[Environment]
 
 
+class Removing(Answer):
+    id: Id
+    message: str
+
+
 class CustomDomain(Answer):
     id: Id
     app_id: Id

@@ -5,9 +5,15 @@ from __future__ import annotations
 from msgspec import UnsetType
 
 from handlers import answers, schemas
+from handlers.answers_configuration import Removing
 from handlers.base import Handler
 from handlers.operation import Scope, operation
 from handlers.paging import page_of
+from handlers.schemas_configuration import AppChange
+from handlers.specs import app_change
+from handlers.volumes import VolumeRule
+from platformd import clock
+from platformd.domain.configuration import UpdateApp
 from platformd.errors import NotFound
 
 DEFAULT_NAMESPACE = "default"
@@ -52,6 +58,42 @@ class AppHandler(Handler):
         self.no_query()
         self.answer(self.read(self.context.views.app, app_id))
 
+    @operation(
+        "Change an app",
+        Scope.DEPLOY,
+        body=AppChange,
+        answers={200: answers.App},
+        problems=("404 APP_NOT_FOUND", "412 REVISION_MISMATCH"),
+    )
+    async def put(self, app_id: str) -> None:
+        """What is left out stays. New deployments inherit `default_deployment_spec` where their body is silent."""
+        self.no_query()
+        self.admit_app(app_id)
+        self.read(self.context.views.app, app_id)
+        settings = self.context.settings
+        changes = app_change(self.json_body(), VolumeRule.of(settings.data_dir, settings.volume_root))
+        operation = UpdateApp(app_id=app_id, changes=changes, at=clock.now(), revision=self.if_match())
+        updated = await self.durable(self.context.configuration.commit(operation))
+        self.answer(self.read(self.context.views.render_app, updated))
+
+    @operation(
+        "Delete an app",
+        Scope.DEPLOY,
+        answers={202: Removing, 204: None},
+        problems=("404 APP_NOT_FOUND", "412 REVISION_MISMATCH"),
+    )
+    async def delete(self, app_id: str) -> None:
+        """Its deployments are cancelled and drained; their output, addresses and variables go with it. 202 when that
+        takes longer than five seconds; it then goes on."""
+        self.no_query()
+        self.admit_app(app_id)
+        self.no_body()
+        self.read(self.context.views.app, app_id)
+        if await self.durable(self.context.removals.remove(app_id, clock.now(), self.if_match())):
+            self.no_content()
+        else:
+            self.answer({"id": app_id, "message": "The app is being deleted"}, 202)
+
 
 class AppByKeyHandler(Handler):
     """`/apps/:namespace/:name`."""
@@ -65,6 +107,22 @@ class AppByKeyHandler(Handler):
     def get(self, namespace: str, name: str) -> None:
         self.no_query()
         self.answer(self.read(self.context.views.app_by_key, namespace, name))
+
+
+class AppBySubdomainHandler(Handler):
+    """`/apps/by-subdomain/:subdomain`."""
+
+    @operation(
+        "Get an app by subdomain",
+        Scope.READ,
+        answers={200: answers.App},
+        problems=("404 APP_NOT_FOUND",),
+    )
+    def get(self, subdomain: str) -> None:
+        self.no_query()
+        app = self.read(self.context.views.app_by_subdomain, subdomain.lower())
+        self.admit_app(app["id"])
+        self.answer(app)
 
 
 class NoAppHandler(Handler):

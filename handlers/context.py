@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Protocol, TypeVar
 
 from platformd.artifacts import ArtifactFiles
@@ -63,6 +64,11 @@ class Configuration(Protocol):
         """As `commit`, and the gateway hears of the app's addresses and of those that are `gone`."""
 
 
+class Removals(Protocol):
+    async def remove(self, app_id: str, at: datetime, revision: int | None) -> bool:
+        """True once nothing of the app is left, False when that takes longer than a request should wait."""
+
+
 async def _no_system_line(deployment_id: str, message: str) -> None:
     """For a service that keeps no lines of its own."""
 
@@ -87,6 +93,7 @@ class Context:
     artifacts: ArtifactFiles
     writes: Writes
     configuration: Configuration
+    removals: Removals
     vault: Vault
     ask: Callable[[str, str, object], Awaitable[Any]]
     deployment: Callable[[str], Deployment | None]

@@ -102,10 +102,10 @@ class DeploymentsOfAppHandler(DeploymentHandler):
     )
     async def post(self, app_id: str) -> None:
         self.no_query()
-        self.read(self.context.views.app, app_id)
+        app = self.read(self.context.views.app, app_id)
         settings = self.context.settings
         rule = VolumeRule.of(settings.data_dir, settings.volume_root)
-        environment, spec = new_deployment(self.json_body(), rule)
+        environment, spec = new_deployment(self.json_body(), rule, app["default_deployment_spec"])
         made = await self.create(app_id, environment, spec)
         self.answer(self.show(made.id), 201, location=f"/api/v1/deployments/{made.id}")
 

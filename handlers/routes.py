@@ -63,6 +63,7 @@ ROUTES: tuple[tuple[str, type[Handler]], ...] = (
     (rf"{API}/apps/{ID}/registries", domains.RegistriesHandler),
     (rf"{API}/apps/{ID}/registries/{ID}", domains.RegistryHandler),
     (rf"{API}/apps/{ID}", apps.AppHandler),
+    (rf"{API}/apps/by-subdomain/{SEGMENT}", apps.AppBySubdomainHandler),
     (rf"{API}/apps/(?!{ID[1:-1]}/){SEGMENT}/{SEGMENT}", apps.AppByKeyHandler),
     (rf"{API}/apps/{SEGMENT}", apps.NoAppHandler),
     (rf"{API}/apps", apps.AppsHandler),

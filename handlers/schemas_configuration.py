@@ -20,7 +20,7 @@ _LABEL = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)\Z")
 def ascii_domain(text: str) -> str:
     """`text` as the DNS writes it: lower case, other scripts as `xn--`; ValueError for what is no hostname."""
     try:
-        name = text.strip().removesuffix(".").lower().encode("idna").decode()
+        name = text.removesuffix(".").lower().encode("idna").decode()
     except UnicodeError:
         raise ValueError(f"must be a hostname such as shop.example.com, not {text[:80]!r}") from None
     labels = name.split(".")

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
 from msgspec import UNSET
 
 from handlers import quantities, schemas
+from handlers.inheriting import inherited
+from handlers.schemas_configuration import AppChange
 from handlers.schemas_traffic import AutoscaleBody, NoWakeBody
-from handlers.validation import BAD, survey
+from handlers.validation import survey
 from handlers.volumes import VolumeRule
 from handlers.words import cpu_text
 from platformd.domain.spec import (
@@ -47,21 +50,47 @@ _JUDGED_TOGETHER = (
 )
 
 
-def new_deployment(value: object, rule: VolumeRule) -> tuple[str, DeploymentSpec]:
-    """(environment, specification) of the body of a create. Raises Invalid with all faults, or Unsupported."""
+def new_deployment(
+    value: object, rule: VolumeRule, default: Mapping[str, object] = MappingProxyType({})
+) -> tuple[str, DeploymentSpec]:
+    """(environment, specification) of the body of a create; where it is silent `default`, the app's, speaks. Raises
+    Invalid with all faults, or Unsupported."""
     cleaned, faults = survey(schemas.NewDeployment, value)
-    if cleaned is BAD:
+    if not isinstance(cleaned, dict):
         raise invalid(faults)
-    body = msgspec.convert(cleaned, schemas.NewDeployment)
-    faults += _volume_faults(body, rule)
-    faults += _health_faults(body)
-    spec = specification(body)
-    if not any(fault.pointer.startswith(_JUDGED_TOGETHER) for fault in faults):
-        faults += contradictions(spec)
+    body = msgspec.convert(inherited(default, cleaned), schemas.NewDeployment)
+    spec, more = _judged(body, rule, faults)
+    faults += more
     if faults:
         raise invalid(faults)
     refuse_docker(spec)
     return body.environment if body.environment is not UNSET else DEFAULT_ENVIRONMENT, spec
+
+
+def app_change(value: object, rule: VolumeRule) -> dict[str, object]:
+    """The fields of an app that the body of a change states. Raises Invalid with all faults."""
+    cleaned, faults = survey(AppChange, value)
+    if not isinstance(cleaned, dict):
+        raise invalid(faults)
+    default = cleaned.get("default_deployment_spec", {})
+    within = "/default_deployment_spec"
+    found = [Fault(fault.pointer.removeprefix(within), fault.message) for fault in faults]
+    _, more = _judged(msgspec.convert(default, schemas.SpecBody), rule, found)
+    faults += [Fault(within + fault.pointer, fault.message) for fault in more]
+    if faults:
+        raise invalid(faults)
+    return cleaned
+
+
+def _judged(
+    body: schemas.SpecBody, rule: VolumeRule, faults: Sequence[Fault]
+) -> tuple[DeploymentSpec, list[Fault]]:
+    """The specification of what is sound in a body, and what is wrong beyond `faults`."""
+    more = _volume_faults(body, rule) + _health_faults(body)
+    spec = specification(body)
+    if not any(fault.pointer.startswith(_JUDGED_TOGETHER) for fault in (*faults, *more)):
+        more += contradictions(spec)
+    return spec, more
 
 
 def invalid(faults: Sequence[Fault]) -> Invalid:

@@ -15,7 +15,6 @@ import sys
 import threading
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import uvloop
@@ -29,6 +28,7 @@ from actors.directory import Directory
 from actors.messages import Key, ShuttingDown
 from actors.quarantine import quarantine
 from actors.recovery import Recovery, end_all, recover
+from actors.removal import Removals
 from actors.runtime import PoolRuntime
 from actors.supervisor import Supervisor
 from actors.task import TaskActor
@@ -38,7 +38,7 @@ from actors.world import World
 from handlers.context import Context
 from handlers.routes import make_app, make_server
 from platformd import __version__, clock, datadir, heap, listeners, observability, views
-from platformd.artifacts import ArtifactFiles
+from platformd.artifacts import ArtifactFiles, Executables
 from platformd.config import Settings
 from platformd.configuration_views import ConfigurationViews
 from platformd.domain.events import TaskFact
@@ -120,7 +120,6 @@ class Service:
         self.loop_thread = threading.get_ident()
         self.hub = Hub(self.loop)
         self.readiness = Readiness()
-        self.executables: dict[str, Path] = {}
         self.gateway_gone = asyncio.Event()
         self.left_keeper = False
         self.vault = Vault.open(settings.data_dir)
@@ -221,7 +220,7 @@ class Service:
             store=self.store,
             traffic=self.traffic,
             drivers={ProcessType.TISH: self.native},
-            executable=self._executable,
+            executable=Executables(self.store, self.artifacts),
             write_line=self._write_line,
             vault=self.vault,
         )
@@ -257,6 +256,7 @@ class Service:
 
     def _serve_api(self) -> None:
         bridge = Bridge(self.directory)
+        self.removals = Removals(self.store, bridge, self.traffic, self.hub, self.logs.drop_deployment)
         settings = self.settings
         port = settings.shown_port(self.gateway_socket.getsockname()[1])
         addresses = Addresses(scheme=settings.public_scheme, domain=settings.domain, port=port)
@@ -269,6 +269,7 @@ class Service:
             artifacts=self.artifacts,
             writes=Creations(self.store, self.directory, self.traffic, settings.domain),
             configuration=Configuration(self.store, self.traffic),
+            removals=self.removals,
             vault=self.vault,
             ask=lambda kind, id, message: bridge.ask_async(Key(kind, id), message),
             ready=self._readyz,
@@ -285,6 +286,7 @@ class Service:
         found: Recovery = recover(self.world, records, self.host_restarted)
         self.native.end_strays(found.known)
         self.readiness.recovered()
+        self.removals.resume()
         self.readiness.set("store", Health.OK)
         _log.info("recovered", deployments=found.deployments, tasks=len(found.known))
 
@@ -344,16 +346,6 @@ class Service:
     async def _say(self, deployment_id: str, message: str) -> None:
         self._write_line(deployment_id, None, message)
 
-    def _executable(self, artifact_id: str) -> Path | None:
-        """The file of a complete artifact; looked up once, since its bytes never change."""
-        known = self.executables.get(artifact_id)
-        if known is None:
-            artifact = self.store.artifact(artifact_id)
-            if artifact is None or artifact.sha256 is None:
-                return None
-            known = self.executables[artifact_id] = self.artifacts.path(artifact.sha256)
-        return known
-
     def _readyz(self) -> Mapping[str, Any]:
         health = Health.OK if self.store.accepts_writes else Health.DEGRADED
         self.readiness.set(
@@ -376,6 +368,7 @@ class Service:
         self.readiness.set("gateway", Health.UNREADY, "the service is stopping")
         self.directory.refuse_commands(Unavailable("the service is stopping", code="SHUTTING_DOWN"))
         self.api_server.stop()
+        await self.removals.close()
         await self.api.close()
         self.hub.close()
         await self.loop.run_in_executor(None, self.directory.settle, SETTLE_SECS)

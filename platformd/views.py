@@ -85,6 +85,12 @@ class Views:
             raise NotFound(f"there is no app {name!r} in namespace {namespace!r}", code="APP_NOT_FOUND")
         return self.render_app(app)
 
+    def app_by_subdomain(self, subdomain: str) -> Json:
+        app = next(self._reader.all(App, "WHERE subdomain = ?", subdomain), None)
+        if app is None:
+            raise NotFound(f"there is no app with the subdomain {subdomain!r}", code="APP_NOT_FOUND")
+        return self.render_app(app)
+
     def deployment(self, id: str) -> Json:
         return self.render_deployment(self._found(Deployment, id))
 

@@ -1,5 +1,6 @@
 """Uploaded executables, stored once per content."""
 
+from platformd.artifacts.executables import Executables
 from platformd.artifacts.files import ArtifactFiles, Upload
 
-__all__ = ["ArtifactFiles", "Upload"]
+__all__ = ["ArtifactFiles", "Executables", "Upload"]

@@ -92,15 +92,6 @@ def replaced(present: Variables, change: Change) -> dict[str, Variable]:
     return {name: result[name] for name in change if name in result}
 
 
-def is_old(resolved: Variables, before: Variables, after: Variables) -> bool:
-    """Whether what was once resolved holds values of `before` that `after` has no more, or lacks new ones."""
-    return any(
-        resolved.get(name) == before.get(name)
-        for name in before.keys() | after.keys()
-        if before.get(name) != after.get(name)
-    )
-
-
 def _excesses(variables: Variables) -> list[Fault]:
     size = sum(len(name) + len(variable.value.encode()) for name, variable in variables.items())
     faults = []

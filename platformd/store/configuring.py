@@ -28,7 +28,7 @@ from platformd.domain.configuration import (
     VariableSet,
 )
 from platformd.domain.snapshot import App
-from platformd.domain.variables import Variables, changed, is_old, merged, replaced
+from platformd.domain.variables import Precedence, changed, merged, replaced
 from platformd.errors import Conflict, NotFound
 from platformd.ids import new_id
 from platformd.store import deploying
@@ -39,7 +39,8 @@ FIRST_ENVIRONMENTS = ("development", "production")
 _decoding = Decoding()
 
 _UNFINISHED = """
-SELECT id, version, environment, phase, snapshot -> '$.resolved_env', snapshot -> '$.spec.env' FROM deployments
+SELECT id, version, environment, phase, snapshot -> '$.resolved_env', snapshot -> '$.spec.env',
+       snapshot ->> '$.precedence' FROM deployments
 WHERE app_id = ?1 AND status IN ('pending', 'running') AND (?2 = '' OR environment = ?2) ORDER BY version
 """
 
@@ -80,23 +81,23 @@ def change_variables(operation: ChangeVariables, database: SqliteDatabase) -> Va
         revision=revision + 1,
         updated_at=operation.at,
     )
-    return VariablesChanged(now=now, old=_with_old_values(database, app_id, slug, before, after))
+    return VariablesChanged(now=now, old=_with_old_values(database, app_id, slug))
 
 
-def _with_old_values(
-    database: SqliteDatabase, app_id: str, slug: str, before: Variables, after: Variables
-) -> tuple[OldValues, ...]:
+def _with_old_values(database: SqliteDatabase, app_id: str, slug: str) -> tuple[OldValues, ...]:
+    """The unfinished deployments whose variables would be others were they created now."""
+    sets = database.execute_sql("SELECT environment, snapshot FROM variables WHERE app_id = ?", (app_id,))
+    known = {environment: deploying.decode_variables(text) for environment, text in sets.fetchall()}
     rows = database.execute_sql(_UNFINISHED, (app_id, slug)).fetchall()
-    return tuple(
-        OldValues(id=id, version=version, environment_slug=environment, phase=phase)
-        for id, version, environment, phase, resolved, own in rows
-        if is_old(_seen(resolved, own), before, after)
-    )
-
-
-def _seen(resolved: str | None, own: str) -> Variables:
-    """What a deployment's tasks see, from its columns."""
-    return deploying.decode_variables(resolved) or merged({}, {}, msgspec.json.decode(own))
+    found = []
+    for id, version, environment, phase, resolved, own_text, precedence in rows:
+        own = msgspec.json.decode(own_text)
+        seen = merged({}, {}, own) if resolved in (None, "null") else deploying.decode_variables(resolved)
+        of_environment = known.get(environment, {})
+        now = merged(known.get("", {}), of_environment, own, Precedence(precedence or Precedence.DEPLOYMENT))
+        if now != seen:
+            found.append(OldValues(id=id, version=version, environment_slug=environment, phase=phase))
+    return tuple(found)
 
 
 def create_environment(operation: CreateEnvironment, database: SqliteDatabase) -> None:

@@ -82,6 +82,7 @@ def create_deployment(operation: CreateDeployment, database: SqliteDatabase) -> 
         ),
         spec=spec,
         resolved_env=_resolved(of_app, of_environment, operation),
+        precedence=operation.precedence,
         status=Status.PENDING,
         phase=Phase.WAITING_FOR_BUILD if waits else Phase.STARTING,
         full=wanted,

@@ -32,7 +32,7 @@ from platformd.domain.snapshot import App, Artifact
 from platformd.domain.token import CreateToken, RevokeToken, TokenUsed
 from platformd.errors import Conflict, NotFound
 from platformd.ids import new_id
-from platformd.store import configuring, deploying, events, retries, tokens
+from platformd.store import configuring, deploying, events, removing, retries, tokens
 from platformd.store.codec import Decoding
 from platformd.store.models import AnchorRow, AppRow, ArtifactRow, HostRow
 from platformd.store.saves import save
@@ -63,6 +63,9 @@ apply.register(configuration.DeleteEnvironment, configuring.delete_environment)
 apply.register(configuration.AddDomain, configuring.add_domain)
 apply.register(configuration.RemoveDomain, configuring.remove_domain)
 apply.register(configuration.SetRegistry, configuring.set_registry)
+apply.register(configuration.BeginRemoval, removing.begin_removal)
+apply.register(configuration.FinishRemoval, removing.finish_removal)
+apply.register(configuration.DeleteArtifact, removing.delete_artifact)
 apply.register(configuration.RemoveRegistry, configuring.remove_registry)
 apply.register(CreateToken, tokens.create)
 apply.register(RevokeToken, tokens.revoke)

@@ -12,7 +12,6 @@ from platformd.domain.variables import (
     Precedence,
     Variable,
     changed,
-    is_old,
     merged,
     replaced,
 )
@@ -88,11 +87,3 @@ def test_there_are_only_so_many() -> None:
         changed(many, {"ONE_MORE": Variable("")})
     with pytest.raises(Invalid, match="bytes"):
         changed({}, {"A": Variable("x" * MOST_BYTES)})
-
-
-def test_who_saw_the_value_before_is_old_and_who_has_its_own_is_not() -> None:
-    before, after = {"A": Variable("1")}, {"A": Variable("2"), "B": Variable("new")}
-    assert is_old({"A": Variable("1"), "B": Variable("own")}, before, after)
-    assert is_old({"A": Variable("own")}, before, after)
-    assert not is_old({"A": Variable("own"), "B": Variable("own")}, before, after)
-    assert not is_old({"A": Variable("1")}, before, before)

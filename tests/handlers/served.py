@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -149,6 +150,13 @@ class Deaf:
         pass
 
 
+class Patient:
+    """An app whose removal takes its time."""
+
+    async def remove(self, app_id: str, at: datetime, revision: int | None) -> bool:
+        return False
+
+
 class Lines:
     """Writes output of one task the way the keeper does, and says so to the hub."""
 
@@ -266,6 +274,7 @@ class Running:
             artifacts=ArtifactFiles(self._folder / "artifacts"),
             writes=StoredWrites(store),
             configuration=Configuration(store, Deaf()),  # type: ignore[arg-type]
+            removals=Patient(),
             vault=Vault.open(self._folder),
             ask=actors.ask,
             deployment=store.deployment,

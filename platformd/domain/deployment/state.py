@@ -14,7 +14,7 @@ from enum import StrEnum
 from platformd.domain import policy
 from platformd.domain.snapshot import Reason
 from platformd.domain.spec import DeploymentSpec, SleepMode
-from platformd.domain.variables import Variable
+from platformd.domain.variables import Precedence, Variable
 
 
 class Status(StrEnum):
@@ -98,7 +98,7 @@ class Deployment:
     """One version of an app.
 
     `resolved_env` are the variables of its tasks as they were resolved when it was created, secrets sealed; None when
-    `spec.env` is all there is.
+    `spec.env` is all there is; `precedence` is how.
     `full` is the last non-zero number of replicas asked for, `target` how many tasks being awake means now;
     `resting` are slots that ended well and stay empty until the next wake; `restarts` counts a slot's failures;
     `attempt` counts failures in a row (several tasks failing before the next start are one), `failures` are their
@@ -112,6 +112,7 @@ class Deployment:
     identity: Identity
     spec: DeploymentSpec
     resolved_env: Mapping[str, Variable] | None = None
+    precedence: Precedence = Precedence.DEPLOYMENT
     status: Status = Status.PENDING
     phase: Phase = Phase.STARTING
     goal: Goal = Goal.AWAKE
