@@ -18,6 +18,7 @@ from handlers.paging import page_of
 from handlers.specs import invalid
 from platformd import clock
 from platformd.artifacts import Upload
+from platformd.domain.configuration import DeleteArtifact
 from platformd.errors import Conflict, Fault, PlatformError, TooLarge
 
 T = TypeVar("T")
@@ -58,12 +59,38 @@ class ArtifactsHandler(Handler):
 class ArtifactHandler(Handler):
     """`/artifacts/:id`."""
 
+    def initialize(self, *, uploading: set[str], **shared: Any) -> None:  # type: ignore[override]
+        super().initialize(**shared)
+        self.uploading = uploading
+
     @operation(
         "Get an artifact", Scope.READ, answers={200: answers.Artifact}, problems=("404 ARTIFACT_NOT_FOUND",)
     )
     def get(self, artifact_id: str) -> None:
         self.no_query()
         self.answer(self.read(self.context.views.artifact, artifact_id))
+
+    @operation(
+        "Delete an artifact",
+        Scope.DEPLOY,
+        answers={204: None},
+        problems=("404 ARTIFACT_NOT_FOUND", "409 ARTIFACT_IN_USE", "409 ARTIFACT_UPLOADING"),
+    )
+    async def delete(self, artifact_id: str) -> None:
+        """Refused while a deployment, or a rollback to one, needs it. Its bytes go with the last artifact that has
+        them."""
+        self.no_query()
+        self.admit_app(None)
+        self.no_body()
+        if artifact_id in self.uploading:
+            raise Conflict(
+                f"artifact {artifact_id} is being uploaded; wait for its end", code="ARTIFACT_UPLOADING"
+            )
+        sha256 = await self.durable(self.context.configuration.commit(DeleteArtifact(id=artifact_id)))
+        if sha256 is not None and not self.uploading:  # one that is on its way may be of the same bytes
+            spare = self.context.artifacts.set_aside(sha256)
+            await asyncio.get_running_loop().run_in_executor(None, spare)
+        self.no_content()
 
 
 @stream_request_body

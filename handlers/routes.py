@@ -92,8 +92,10 @@ class Api(Application):
         shared: dict[str, Any] = {"context": context, "admission": admission}
         self.streams = Streams()
         self.feeds = Feeds(context)
+        uploading: set[str] = set()
         own: dict[type[Handler], dict[str, Any]] = {
-            artifacts.UploadHandler: {"uploading": set()},
+            artifacts.ArtifactHandler: {"uploading": uploading},
+            artifacts.UploadHandler: {"uploading": uploading},
             documents.OpenApiHandler: {"routes": ROUTES},
         }
         for _, handler in ROUTES:

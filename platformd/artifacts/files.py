@@ -6,10 +6,12 @@ disk and works on any thread; one `Upload` belongs to one thread at a time.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from functools import partial
 from pathlib import Path
 
 from platformd.errors import Fault, Invalid, NoSpace
@@ -51,6 +53,13 @@ class ArtifactFiles:
         if head == b"\x7fELF":
             return "elf"
         return "script" if head.startswith(b"#!") else "unknown"
+
+    def set_aside(self, sha256: str) -> Callable[[], None]:
+        """Take the bytes away at once; what is returned frees their space, and may be called on any thread."""
+        spare = self._folder / f"{_UNFINISHED}{new_id()}"
+        with contextlib.suppress(FileNotFoundError):
+            self.path(sha256).replace(spare)
+        return partial(spare.unlink, missing_ok=True)
 
     def sweep(self, known: Collection[str]) -> int:
         """Remove the bytes of uploads that were never recorded; how many. Only while nothing is being uploaded."""

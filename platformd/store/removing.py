@@ -11,7 +11,8 @@ from platformd.store.codec import stamp
 from platformd.store.models import MODELS, AppRow, EventRow
 
 _NEEDED = """
-SELECT app_id, version, status FROM deployments WHERE artifact_id = ?
+SELECT app_id, version, status FROM deployments
+WHERE artifact_id = ? AND (status IN ('pending', 'running') OR snapshot ->> '$.ever_ready')
 ORDER BY status IN ('pending', 'running') DESC, version DESC LIMIT 3
 """
 
@@ -50,7 +51,7 @@ def delete_artifact(operation: DeleteArtifact, database: SqliteDatabase) -> str 
             f"version {version} of app {app_id} ({status})" for app_id, version, status in needed
         )
         raise Conflict(
-            f"artifact {operation.id} is needed by {named}; it goes once they have been forgotten",
+            f"artifact {operation.id} is needed by {named}; delete it once they, and rollbacks to them, are history",
             code="ARTIFACT_IN_USE",
         )
     gone = database.execute_sql(
