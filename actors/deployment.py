@@ -49,7 +49,7 @@ class PursueAddress:
 
 
 class DeploymentActor(SnapshotActor[Deployment]):
-    COMMANDS = (commands.Scale, commands.Cancel, commands.Sleep)
+    COMMANDS = (commands.Scale, commands.Change, commands.Restart, commands.Cancel, commands.Sleep)
     # After `became` the gateway would have given the held the refusal that is meant for those who come later.
     PARTING = (effects.FailHeld,)
 
@@ -123,6 +123,12 @@ class DeploymentActor(SnapshotActor[Deployment]):
 
     def step(self, state: Deployment, event: object, moment: Moment) -> Step[Deployment, DeploymentEffect]:
         return step(state, event, moment)
+
+    def promises(self, event: object, before: Deployment, after: Deployment, /) -> bool:
+        """No task of a generation starts before it is durable what that is. Found out while it is made anew, which
+        cannot wait, going back would be found out again."""
+        new_generation = after.generation != before.generation and not isinstance(event, events.Recovered)
+        return new_generation or isinstance(event, self.COMMANDS)
 
     def became(self) -> None:
         """The gateway hears what it was not told yet."""

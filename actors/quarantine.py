@@ -86,6 +86,6 @@ def _kill(world: World, task: Task) -> None:
     if deployment is None:
         return
     try:
-        world.drivers[deployment.spec.process_type].kill(task)
+        world.drivers[deployment.spec_of(task.generation).process_type].kill(task)
     except Exception:
         _log.exception("the process of a quarantined task could not be ended", task_id=task.id)

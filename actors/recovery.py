@@ -73,7 +73,7 @@ def _remember(world: World, record: Mapping[str, Any]) -> None:
     known = task or _unremembered(deployment, record, started_at)
     launched = Launched(handle=handle_of(record), at=started_at, pid=record["pid"], address=_address(record))
     moment = Moment(clock.steady(), 0.0, new_id)
-    world.store.save_behind(step(known, deployment.spec, launched, moment).state)
+    world.store.save_behind(step(known, deployment.spec_of(known.generation), launched, moment).state)
 
 
 def _unremembered(deployment: Deployment, record: Mapping[str, Any], at: datetime) -> Task:
@@ -132,5 +132,6 @@ def end_all(world: World) -> None:
 def _end(world: World, task: Task) -> None:
     deployment = world.store.deployment(task.deployment_id)
     if deployment is not None:
-        world.drivers[deployment.spec.process_type].end(task, deployment.spec.stop)
+        spec = deployment.spec_of(task.generation)
+        world.drivers[spec.process_type].end(task, spec.stop)
     _bury(world, task, SERVICE_STOPPED)

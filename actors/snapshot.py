@@ -73,6 +73,10 @@ class SnapshotActor(BaseActor, Generic[S]):
     @abstractmethod
     def notices(self, before: S, after: S, event: object) -> Sequence[Notice]: ...
 
+    def promises(self, event: object, _before: S, _after: S, /) -> bool:
+        """Must this be durable before anything acts on it?"""
+        return isinstance(event, self.COMMANDS)
+
     def became(self) -> None:
         """`state` is another from now on; called before the effects of that step, not after loading."""
 
@@ -84,8 +88,8 @@ class SnapshotActor(BaseActor, Generic[S]):
         if type(message) is TimerFired:
             self._timer = None
         result = self.step(state, event, self.moment())
-        if isinstance(event, self.COMMANDS):
-            return self._commit_and_act(state, result, event)
+        if self.promises(event, state, result.state):
+            return self._commit_and_act(event, state, result)
         try:
             self._act(state, result)
         finally:
@@ -124,7 +128,7 @@ class SnapshotActor(BaseActor, Generic[S]):
             self.carry_out(self.require(), effect)
             crash_point(f"after:{name}")
 
-    def _commit_and_act(self, before: S, result: Step[S, Any], event: object) -> Any:
+    def _commit_and_act(self, event: object, before: S, result: Step[S, Any]) -> Any:
         changed = result.state is not before
         if not changed and self.world.store.is_saved(self.key.id):
             self._act(before, result)
@@ -132,24 +136,30 @@ class SnapshotActor(BaseActor, Generic[S]):
         answer = Pending()
         self.park()
         saved = self.commit(result.state, self.notices(before, result.state, event) if changed else ())
-        saved.add_done_callback(lambda done: self._stored(before, result, done, answer))
+        saved.add_done_callback(lambda done: self._stored(event, before, result, done, answer))
         return answer
 
-    def _stored(self, before: S, result: Step[S, Any], saved: Future[Any], answer: Pending) -> None:
+    def _stored(
+        self, event: object, before: S, result: Step[S, Any], saved: Future[Any], answer: Pending
+    ) -> None:
         """On the writer's thread. One that was replaced while it waited has a successor that began from the row as it
         was before: that one is replaced as well."""
-        resumed = self.resume(lambda: self._committed(before, result, saved, answer))
+        resumed = self.resume(lambda: self._committed(event, before, result, saved, answer))
         if not resumed and saved.exception() is None:
             with contextlib.suppress(NotFound):
                 self.world.directory.restart(self.key)
 
-    def _committed(self, before: S, result: Step[S, Any], saved: Future[Any], answer: Pending) -> None:
-        """Durable: act and answer. Not durable: nothing has happened, and the asker hears why."""
+    def _committed(
+        self, event: object, before: S, result: Step[S, Any], saved: Future[Any], answer: Pending
+    ) -> None:
+        """Durable: act and answer. Not durable: a command has not happened, and the asker hears why; a fact has."""
         error = saved.exception()
-        if error is not None:
+        if error is not None and isinstance(event, self.COMMANDS):
             answer.reject(error)
             return
         self._act(before, result)
+        if error is not None:
+            self.save_behind(result.state, self.notices(before, result.state, event))
         answer.resolve(result.state)
 
     def _set_timer(self, state: S) -> None:

@@ -136,8 +136,8 @@ class TaskActor(SnapshotActor[Task]):
 
 
 def order_of(world: World, deployment: Deployment, task: Task) -> LaunchOrder:
-    """What starts `task` of `deployment`."""
-    identity, spec = deployment.identity, deployment.spec
+    """What starts `task` of `deployment`: the specification of the task's own generation."""
+    identity, spec = deployment.identity, deployment.spec_of(task.generation)
     return LaunchOrder(
         task_id=task.id,
         deployment_id=deployment.id,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from msgspec import UnsetType
@@ -11,11 +10,12 @@ from handlers import answers, schemas
 from handlers.base import Handler
 from handlers.operation import Scope, operation
 from handlers.paging import page_of
-from handlers.specs import invalid, new_deployment, promoted, refuse_docker
+from handlers.schemas_changes import DeploymentChange, Promotion
+from handlers.specs import change, invalid, new_deployment, promoted, refuse_docker
 from handlers.volumes import VolumeRule
 from platformd.domain import commands
 from platformd.domain.deployment.state import Deployment
-from platformd.domain.spec import DeploymentSpec, ProcessType, contradictions
+from platformd.domain.spec import DeploymentSpec, ProcessType
 from platformd.domain.variables import Precedence
 from platformd.errors import Fault, InvalidState, NotFound
 
@@ -54,6 +54,10 @@ class DeploymentHandler(Handler):
         self.show(deployment_id)  # one that does not exist has no actor
         changed = await self.ask("deployment", deployment_id, command)
         self.answer(self.read(self.context.views.render_deployment, changed), status)
+
+    def volume_rule(self) -> VolumeRule:
+        settings = self.context.settings
+        return VolumeRule.of(settings.data_dir, settings.volume_root)
 
     def _require_executable(self, spec: DeploymentSpec) -> None:
         """422 for bytes that no kernel starts; what is unknown or has no bytes yet the store refuses itself."""
@@ -103,8 +107,7 @@ class DeploymentsOfAppHandler(DeploymentHandler):
     async def post(self, app_id: str) -> None:
         self.no_query()
         app = self.read(self.context.views.app, app_id)
-        settings = self.context.settings
-        rule = VolumeRule.of(settings.data_dir, settings.volume_root)
+        rule = self.volume_rule()
         environment, spec = new_deployment(self.json_body(), rule, app["default_deployment_spec"])
         made = await self.create(app_id, environment, spec)
         self.answer(self.show(made.id), 201, location=f"/api/v1/deployments/{made.id}")
@@ -142,18 +145,16 @@ class OneDeploymentHandler(DeploymentHandler):
     @operation(
         "Scale or change a deployment",
         Scope.DEPLOY,
-        body=schemas.DeploymentChange,
+        body=DeploymentChange,
         answers={200: answers.Deployment},
         problems=("404 DEPLOYMENT_NOT_FOUND", "409 INVALID_STATE"),
     )
     async def patch(self, deployment_id: str) -> None:
         self.no_query()
         deployment = self.snapshot(deployment_id)
-        replicas = self.body(schemas.DeploymentChange).spec.replicas
-        faults = contradictions(replace(deployment.spec, replicas=replicas))
-        if faults:
-            raise invalid([Fault("/spec/replicas", fault.message) for fault in faults])
-        await self.order(deployment_id, commands.Scale(replicas))
+        said = self.body(DeploymentChange).spec
+        deployment.refuse_if_finished("changed")
+        await self.order(deployment_id, change(said, deployment.spec, self.volume_rule()))
 
 
 class PromoteHandler(DeploymentHandler):
@@ -162,7 +163,7 @@ class PromoteHandler(DeploymentHandler):
     @operation(
         "Promote a deployment",
         Scope.DEPLOY,
-        body=schemas.Promotion,
+        body=Promotion,
         optional_body=True,
         answers={201: answers.Promoted},
         problems=(
@@ -176,7 +177,7 @@ class PromoteHandler(DeploymentHandler):
     async def post(self, deployment_id: str) -> None:
         self.no_query()
         source = self.snapshot(deployment_id)
-        body = self.body(schemas.Promotion) if self.payload else schemas.Promotion()
+        body = self.body(Promotion) if self.payload else Promotion()
         if source.spec.artifact_id is None and source.spec.image is None:
             raise InvalidState(
                 f"deployment {deployment_id} has nothing to promote yet: it waits for its build"
@@ -245,3 +246,20 @@ class SleepHandler(DeploymentHandler):
         self.no_query()
         self.no_body()
         await self.order(deployment_id, commands.Sleep(), 202)
+
+
+class RestartHandler(DeploymentHandler):
+    """`/deployments/:id/restart`."""
+
+    @operation(
+        "Restart a deployment, one task at a time",
+        Scope.DEPLOY,
+        body=schemas.Nothing,
+        optional_body=True,
+        answers={202: answers.Deployment},
+        problems=("404 DEPLOYMENT_NOT_FOUND", "409 INVALID_STATE"),
+    )
+    async def post(self, deployment_id: str) -> None:
+        self.no_query()
+        self.no_body()
+        await self.order(deployment_id, commands.Restart(), 202)

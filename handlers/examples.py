@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from handlers import schemas, schemas_configuration
+from handlers import schemas, schemas_changes, schemas_configuration
 
 BODIES: Mapping[Any, Mapping[str, Any]] = {
     schemas.NewApp: {"an app": {"name": "my-api", "labels": {"team": "web"}}},
@@ -28,11 +28,12 @@ BODIES: Mapping[Any, Mapping[str, Any]] = {
             "idle_timeout_secs": 60,
         },
     },
-    schemas.DeploymentChange: {
+    schemas_changes.DeploymentChange: {
         "scale to three": {"spec": {"replicas": 3}},
         "put to sleep": {"spec": {"replicas": 0}},
+        "another image": {"spec": {"image": "ghcr.io/myorg/my-api:2"}},
     },
-    schemas.Promotion: {"to production": {"strategy": "instant", "environment": "production"}},
+    schemas_changes.Promotion: {"to production": {"strategy": "instant", "environment": "production"}},
     schemas_configuration.AppChange: {
         "what new deployments inherit": {
             "description": "the public API",

@@ -18,6 +18,7 @@ from handlers.words import (
     Description,
     EnvName,
     Id,
+    Image,
     Labels,
     Later,
     Name,
@@ -28,7 +29,6 @@ from handlers.words import (
     duration,
     is_cpu,
     is_memory,
-    only,
 )
 
 
@@ -130,13 +130,7 @@ class SpecBody(Body):
 
     process_type: Literal["tish", "docker"] | UnsetType = UNSET
     artifact_id: Id | UnsetType | None = UNSET
-    image: (
-        Annotated[
-            str, Meta(min_length=1, max_length=512, pattern=r"^[!-~]+$", extra={"says": "an image's name"})
-        ]
-        | UnsetType
-        | None
-    ) = UNSET
+    image: Image | UnsetType | None = UNSET
     replicas: Annotated[int, Meta(ge=0, le=100)] | UnsetType = UNSET
     resources: ResourcesBody | UnsetType = UNSET
     networking: NetworkingBody | UnsetType = UNSET
@@ -160,25 +154,6 @@ class SpecBody(Body):
 
 class NewDeployment(SpecBody):
     environment: Slug | UnsetType = UNSET
-
-
-class SpecChange(Body):
-    replicas: Annotated[int, Meta(ge=0, le=100)]
-    resources: Later | UnsetType = UNSET
-    image: Later | UnsetType = UNSET
-    process_type: Later | UnsetType = UNSET
-    volumes: Later | UnsetType = UNSET
-
-
-class DeploymentChange(Body):
-    spec: SpecChange
-
-
-class Promotion(Body):
-    strategy: Annotated[Literal["instant", "rebuild"], Meta(extra={"check": only("instant")})] | UnsetType = (
-        UNSET
-    )
-    environment: Slug = "production"
 
 
 # ---- queries ----------------------------------------------------------------------------------------------

@@ -12,11 +12,14 @@ from msgspec import UNSET
 
 from handlers import quantities, schemas
 from handlers.inheriting import inherited
+from handlers.schemas_changes import SpecChange
 from handlers.schemas_configuration import AppChange
 from handlers.schemas_traffic import AutoscaleBody, NoWakeBody
 from handlers.validation import survey
 from handlers.volumes import VolumeRule
 from handlers.words import cpu_text
+from platformd.domain import commands
+from platformd.domain.deployment.changes import changed
 from platformd.domain.spec import (
     Autoscale,
     CpuPolicy,
@@ -116,6 +119,32 @@ def promoted(spec: DeploymentSpec, *, elsewhere: bool) -> DeploymentSpec:
     return spec
 
 
+def change(body: SpecChange, spec: DeploymentSpec, rule: VolumeRule) -> commands.Change:
+    """The order that `body` means for a deployment that has `spec`. Raises Invalid with all faults."""
+    if all(getattr(body, name) is UNSET for name in body.__struct_fields__):
+        raise invalid(
+            [Fault("/spec", f"names none of {', '.join(body.__struct_fields__)}: nothing to change")]
+        )
+    wanted = commands.Change(
+        **_said(
+            replicas=body.replicas,
+            resources=_mapped(body.resources, _resources_change),
+            image=body.image,
+            process_type=_mapped(body.process_type, ProcessType),
+            volumes=_mapped(body.volumes, _volumes),
+        )
+    )
+    faults = [replace(fault, pointer=f"/spec{fault.pointer}") for fault in _volume_faults(body, rule)]
+    try:
+        after = changed(spec, wanted)
+    except Invalid as contradictory:
+        raise invalid([*faults, *contradictory.faults]) from None
+    if faults:
+        raise invalid(faults)
+    refuse_docker(after)
+    return wanted
+
+
 def specification(body: schemas.SpecBody) -> DeploymentSpec:
     """The domain's form of a valid body; where it is silent the domain's defaults hold."""
     return DeploymentSpec(
@@ -158,6 +187,16 @@ def _resources(body: schemas.ResourcesBody) -> Resources:
     policy = stated if body.cpu_policy is UNSET else CpuPolicy(body.cpu_policy)
     return Resources(
         **_said(cpu=_mapped(body.cpu, cpu_text), memory=_mapped(body.memory, str), cpu_policy=policy)
+    )
+
+
+def _resources_change(body: schemas.ResourcesBody) -> commands.ResourcesChange:
+    stated = _resources(body)
+    said_policy = body.cpu is not UNSET or body.cpu_policy is not UNSET
+    return commands.ResourcesChange(
+        cpu=None if body.cpu is UNSET else stated.cpu,
+        memory=None if body.memory is UNSET else stated.memory,
+        cpu_policy=stated.cpu_policy if said_policy else None,
     )
 
 
@@ -216,7 +255,7 @@ def _no_wake(body: list[NoWakeBody]) -> tuple[NoWake, ...]:
     return tuple(NoWake(**_said(path=rule.path, user_agent=rule.user_agent)) for rule in body)
 
 
-def _volume_faults(body: schemas.SpecBody, rule: VolumeRule) -> list[Fault]:
+def _volume_faults(body: schemas.SpecBody | SpecChange, rule: VolumeRule) -> list[Fault]:
     volumes = [] if body.volumes is UNSET else body.volumes
     refusals = ((index, rule.refusal(volume.host_path)) for index, volume in enumerate(volumes))
     return [Fault(f"/volumes/{index}/host_path", refusal) for index, refusal in refusals if refusal]

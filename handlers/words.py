@@ -122,6 +122,9 @@ EnvName = Annotated[
         extra={"says": "a name of letters, digits and _ that begins with no digit"},
     ),
 ]
+Image = Annotated[
+    str, Meta(min_length=1, max_length=512, pattern=r"^[!-~]+$", extra={"says": "an image's name"})
+]
 Quantity = Annotated[str, Meta(max_length=40, pattern=r"^[0-9.]+[A-Za-z]*$", extra={"says": "a quantity"})]
 Seconds = Annotated[float, Meta(ge=1, le=TEN_YEARS)]
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from platformd.domain.snapshot import Reason
+from platformd.domain.spec import CpuPolicy, ProcessType, Volume
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +17,32 @@ class Scale:
     """Want `replicas` tasks; 0 puts it to sleep."""
 
     replicas: int
+
+
+@dataclass(frozen=True, slots=True)
+class ResourcesChange:
+    """What of `spec.Resources` is to be another; None stays."""
+
+    cpu: str | None = None
+    memory: str | None = None
+    cpu_policy: CpuPolicy | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Want another specification in place: what is None stays as it is. `replicas` as in `Scale`; what tasks are made
+    by is rolled out one task at a time."""
+
+    replicas: int | None = None
+    resources: ResourcesChange | None = None
+    image: str | None = None
+    process_type: ProcessType | None = None
+    volumes: tuple[Volume, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Restart:
+    """Replace every task, one at a time, by one of the same specification."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,5 +99,5 @@ class Recount:
     """To a task, by its deployment made anew: say again how far you are."""
 
 
-DeploymentCommand = Scale | Cancel | Wake | Sleep
+DeploymentCommand = Scale | Change | Restart | Cancel | Wake | Sleep
 TaskCommand = Launch | Stop | Freeze | Thaw | Terminate | Recount

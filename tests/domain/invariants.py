@@ -7,6 +7,7 @@ from datetime import datetime
 
 from platformd.domain.deployment.routing import routing
 from platformd.domain.deployment.state import Deployment, Goal, Phase, Stage, Status
+from platformd.domain.events import Recovered
 from platformd.domain.task import Task
 
 REFUSALS = {
@@ -24,6 +25,17 @@ def check_step(before: Deployment, after: Deployment) -> None:
         assert after is before, "a step that changes nothing must not cost a write"
     if before.status.final:
         assert after.status is before.status, "final is final"
+
+
+def check_floor(before: Deployment, event: object, after: Deployment) -> None:
+    """No step of a roll takes what serves away: what is lost is what the event tells of, what ended well, or what one
+    may not be side by side with."""
+    if before.goal is not Goal.AWAKE or after.goal is not Goal.AWAKE or isinstance(event, Recovered):
+        return
+    told = {member.task_id for member in before.ready} & {getattr(event, "task_id", None)}
+    kept = [member for member in before.ready if member.slot < after.target]
+    floor = min(len(kept), after.tasks_total) - len(told) - after.spec.old_goes_first
+    assert after.tasks_ready >= floor, f"{event} took {before.tasks_ready} ready to {after.tasks_ready}"
 
 
 def shown(state: Deployment) -> tuple[object, ...]:
@@ -54,16 +66,22 @@ def check_deployment(state: Deployment, now: datetime) -> None:
 
 
 def _slots(state: Deployment) -> None:
-    live = Counter(member.slot for member in state.live)
+    live = Counter((member.slot, state.is_outdated(member)) for member in state.live)
     if state.phase not in (Phase.QUARANTINED, Phase.WAITING_FOR_BUILD):
-        assert all(count == 1 for count in live.values()), f"several live tasks in a slot: {state.members}"
-        assert all(slot < state.target for slot in live)
+        assert all(count == 1 for count in live.values()), (
+            f"several live tasks of one design in a slot: {state.members}"
+        )
+        assert all(slot < state.target for slot, _ in live)
     assert len({member.task_id for member in state.members}) == len(state.members)
     if state.goal is Goal.AWAKE and state.phase is not Phase.QUARANTINED:
         assert state.tasks_ready <= state.tasks_total
         assert all(slot < state.target for slot in state.resting)
     if state.spec.old_goes_first:
         assert len(state.live) <= 1 or state.target > 1
+    origins = {design.origin for design in state.former}
+    for member in state.members:
+        assert state.made_by(member.generation) is not None, "a task nobody knows the specification of"
+    assert len(origins) <= len(state.members) + 1, "designs that nobody needs"
 
 
 def _goal(state: Deployment) -> None:

@@ -91,6 +91,7 @@ class Shell:
         state = self.deployment = result.state
         self.check_rule("deployment", deployments.TRANSITIONS, before.phase, state.phase, event)
         invariants.check_step(before, state)
+        invariants.check_floor(before, event, state)
         for effect in result.effects:
             if isinstance(effect, effects.FailHeld):
                 self.gateway.inbox.append(("fail",))
@@ -104,7 +105,7 @@ class Shell:
 
     def step_task(self, task_id: str, event: object) -> None:
         before = self.tasks[task_id]
-        result = tasks.step(before, self.deployment.spec, event, self.moment())
+        result = tasks.step(before, self.deployment.spec_of(before.generation), event, self.moment())
         self.tasks[task_id] = result.state
         self.check_rule("task", tasks.TRANSITIONS, before.phase, result.state.phase, event)
         invariants.check_task_step(before, result.state)

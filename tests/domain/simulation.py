@@ -16,6 +16,7 @@ from platformd.domain.snapshot import Exit, Reason
 from platformd.domain.spec import (
     DeploymentSpec,
     Networking,
+    ProcessType,
     Protocol,
     Restart,
     RestartPolicyKind,
@@ -36,6 +37,8 @@ EXITS = (
     Exit(unknown=True),
 )
 UNHEALTHY = Reason(code="UNHEALTHY", message="failed its health checks for 60 s")
+DOCKER = ProcessType.DOCKER
+RESOURCES = tuple(commands.ResourcesChange(cpu=cpu) for cpu in ("200m", "300m"))
 Happening = tuple[str, Callable[[], object]]
 
 
@@ -169,6 +172,8 @@ class Simulation:
         replicas = random.choice((0, 1, 2, 3))
         orders = [commands.Scale(replicas), commands.Wake(), commands.Sleep(), events.Superseded("newer", 2)]
         orders += [events.MemoryShort()]
+        orders += [commands.Restart(), commands.Change(resources=random.choice(RESOURCES))]
+        orders += [commands.Change(replicas=random.choice((None, 2)), image="shop:2", process_type=DOCKER)]
         orders += [events.PortWanted("newer", 8080), events.PortReturned("newer")]
         if random.random() < 0.1:
             orders.append(commands.Cancel())

@@ -193,7 +193,7 @@ def test_several_replicas_on_a_fixed_native_port_are_refused() -> None:
     story = Story.running(native(networking=Networking(port=8080)))
     with pytest.raises(Invalid) as refused:
         story.tell(commands.Scale(2))
-    assert [fault.pointer for fault in refused.value.faults] == ["/spec/networking/port"]
+    assert [fault.pointer for fault in refused.value.faults] == ["/spec/replicas"]
 
 
 def test_what_waits_for_its_build_only_takes_note() -> None:

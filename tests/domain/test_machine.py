@@ -28,7 +28,7 @@ from platformd.domain.spec import (
 from tests.domain import invariants
 from tests.domain.builders import native
 from tests.domain.fakes import ENDED
-from tests.domain.simulation import EXITS
+from tests.domain.simulation import EXITS, RESOURCES
 from tests.domain.world import World
 
 specs = st.builds(
@@ -46,6 +46,8 @@ specs = st.builds(
 )
 orders = st.one_of(
     st.builds(commands.Scale, st.integers(0, 3)),
+    st.builds(commands.Change, replicas=st.sampled_from([None, 2]), resources=st.sampled_from(RESOURCES)),
+    st.just(commands.Restart()),
     st.sampled_from([commands.Wake(), commands.Sleep(), commands.Cancel(), events.Superseded("newer", 2)]),
 )
 healths = st.sampled_from(

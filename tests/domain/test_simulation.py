@@ -38,6 +38,8 @@ RARE = {
     (Phase.BACKING_OFF, Phase.WAKING),
     (Phase.BACKING_OFF, Phase.DONE),
     (Phase.STARTING, Phase.ASLEEP),
+    (Phase.ASLEEP, Phase.READY),
+    (Phase.ASLEEP, Phase.DRAINING),
     *itertools.product((Phase.BACKING_OFF, Phase.DRAINING), (Phase.READY, Phase.UPDATING)),
 }
 

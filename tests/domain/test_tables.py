@@ -19,11 +19,12 @@ from platformd.domain.deployment.state import Deployment, Goal, Member, Phase, S
 from platformd.domain.effects import Moment
 from platformd.domain.machine import Rule, compile_rules, ignore
 from platformd.domain.snapshot import Exit, Reason
-from platformd.domain.spec import Autoscale, SleepMode
+from platformd.domain.spec import Autoscale, ProcessType, SleepMode
 from platformd.domain.task import StopStage, TaskPhase
 from platformd.domain.task import transitions as tasks
 from platformd.errors import PlatformError
 from tests.domain.builders import ADDRESS, CRASH, START, Story, TaskStory, after, created, native
+from tests.domain.simulation import RESOURCES
 
 REASON = Reason(code="EXITED", message="exited with code 3")
 DEPLOYMENT_EVENTS: tuple[type, ...] = (
@@ -57,7 +58,7 @@ def test_all_events_are_in_the_unions() -> None:
         for _, kind in inspect.getmembers(module, inspect.isclass)
         if kind.__module__ == module.__name__
     }
-    assert defined - {events.TaskFound} == set(DEPLOYMENT_EVENTS) | set(TASK_EVENTS)
+    assert defined - {events.TaskFound, commands.ResourcesChange} == set(DEPLOYMENT_EVENTS) | set(TASK_EVENTS)
 
 
 def test_an_event_nobody_knows_leaves_the_state_alone() -> None:
@@ -139,9 +140,18 @@ def states(draw: st.DrawFn) -> Deployment:
 found = st.builds(
     events.TaskFound, task_id=task_ids, slot=st.integers(0, 3), generation=st.just(1), stopping=st.booleans()
 )
+changes = st.builds(
+    commands.Change,
+    replicas=st.sampled_from([None, 0, 1, 3]),
+    resources=st.sampled_from([None, *RESOURCES]),
+    image=st.sampled_from([None, "shop:2"]),
+    process_type=st.sampled_from([None, ProcessType.DOCKER]),
+)
 deployment_events = st.one_of(
     st.builds(commands.Scale, st.integers(0, 4)),
     st.builds(commands.Wake, st.booleans()),
+    changes,
+    st.just(commands.Restart()),
     st.sampled_from([commands.Cancel(), commands.Sleep(), events.Created(), events.TimerElapsed()]),
     st.sampled_from([events.IdleClosed(), events.IdleRefused(), events.BecameCurrent()]),
     st.builds(events.TaskReady, task_ids, st.just(ADDRESS)),

@@ -21,6 +21,7 @@ from platformd.artifacts import ArtifactFiles
 from platformd.config import Settings
 from platformd.configuration_views import ConfigurationViews
 from platformd.domain import commands
+from platformd.domain.deployment.changes import changed
 from platformd.domain.deployment.state import Deployment, Goal, Phase, Status
 from platformd.domain.naming import Addresses
 from platformd.domain.operations import (
@@ -35,7 +36,6 @@ from platformd.domain.snapshot import App, Artifact
 from platformd.domain.spec import DeploymentSpec
 from platformd.domain.task import Task, TaskPhase
 from platformd.domain.variables import Precedence
-from platformd.errors import InvalidState
 from platformd.hub import Hub
 from platformd.ids import new_id
 from platformd.keeper import segments
@@ -126,11 +126,12 @@ class ScriptedActors:
     def _step(self, deployment: Deployment, command: object) -> Deployment:
         now = replace(deployment, revision=deployment.revision + 1)
         match command:
-            case commands.Scale(replicas):
-                if deployment.status.final:
-                    raise InvalidState(f"deployment {deployment.id} is {deployment.status}")
-                spec = replace(now.spec, replicas=replicas)
-                return replace(now, spec=spec, target=max(1, replicas), generation=now.generation + 1)
+            case commands.Change():
+                now.refuse_if_finished("changed")
+                spec = changed(now.spec, command)
+                return replace(now, spec=spec, target=max(1, spec.replicas), generation=now.generation + 1)
+            case commands.Restart():
+                return now
             case commands.Cancel():
                 return replace(now, status=Status.CANCELLED, phase=Phase.DONE, goal=Goal.FINISHED)
             case commands.Wake():

@@ -101,13 +101,32 @@ async def test_an_artifact_without_bytes(api: Served) -> None:
     refused.problem(409, "ARTIFACT_INCOMPLETE")
 
 
+async def test_a_change_of_some_resources_keeps_the_others(api: Served) -> None:
+    deployment = await api.deployment(resources={"cpu": "100m", "memory": "64Mi"})
+    path = f"{DEPLOYMENTS}/{deployment['id']}"
+    answer = await api.client.call("PATCH", path, {"spec": {"resources": {"memory": "96Mi"}}})
+    assert answer.json["spec"]["resources"] == {"cpu": "100m", "memory": "96Mi", "cpu_policy": "cap"}
+    asked = commands.Change(resources=commands.ResourcesChange(memory="96Mi"))
+    assert api.actors.asked[-1] == ("deployment", deployment["id"], asked)
+    stated = await api.client.call("PATCH", path, {"spec": {"resources": {"cpu": 2}}})
+    assert stated.json["spec"]["resources"]["cpu"] == "2"
+
+
+async def test_restart(api: Served) -> None:
+    deployment = await api.deployment()
+    answer = await api.client.post(f"{DEPLOYMENTS}/{deployment['id']}/restart")
+    assert answer.status == 202
+    assert api.actors.asked[-1] == ("deployment", deployment["id"], commands.Restart())
+    (await api.client.post(f"{DEPLOYMENTS}/{NOWHERE}/restart")).problem(404, "DEPLOYMENT_NOT_FOUND")
+
+
 async def test_scale(api: Served) -> None:
     deployment = await api.deployment()
     path = f"{DEPLOYMENTS}/{deployment['id']}"
     for replicas in (3, 0):
         answer = await api.client.call("PATCH", path, {"spec": {"replicas": replicas}})
         assert (answer.status, answer.json["spec"]["replicas"]) == (200, replicas)
-        assert api.actors.asked[-1] == ("deployment", deployment["id"], commands.Scale(replicas))
+        assert api.actors.asked[-1] == ("deployment", deployment["id"], commands.Change(replicas=replicas))
         assert (await api.client.get(path)).json == answer.json
     api.actors.fail = InvalidState("it is cancelled")
     (await api.client.call("PATCH", path, {"spec": {"replicas": 1}})).problem(409, "INVALID_STATE")
@@ -120,12 +139,17 @@ async def test_scale(api: Served) -> None:
     ("body", "pointers"),
     [
         ({}, ["/spec"]),
-        ({"spec": {}}, ["/spec/replicas"]),
+        ({"spec": {}}, ["/spec"]),
         ({"spec": {"replicas": 101}}, ["/spec/replicas"]),
         ({"spec": {"replicas": -1}}, ["/spec/replicas"]),
         ({"spec": {"replicas": True}}, ["/spec/replicas"]),
         ({"spec": {"replicas": 1, "image": "x"}}, ["/spec/image"]),
-        ({"spec": {"replicas": 1, "resources": {}, "volumes": []}}, ["/spec/resources", "/spec/volumes"]),
+        ({"spec": {"process_type": "docker"}}, ["/spec/image"]),
+        ({"spec": {"image": None, "resources": {"cpu": "x"}}}, ["/spec/image", "/spec/resources/cpu"]),
+        (
+            {"spec": {"replicas": 2, "volumes": [{"host_path": "/etc", "container_path": "/x"}]}},
+            ["/spec/volumes/0/host_path", "/spec/replicas", "/spec/volumes/0/container_path"],
+        ),
         ({"spec": {"replicas": 1, "env": {}}}, ["/spec/env"]),
         ({"replicas": 1}, ["/replicas", "/spec"]),
         ({"spec": {"replicas": 2}}, ["/spec/replicas"]),

@@ -6,6 +6,7 @@ from platformd.domain import effects, events, policy
 from platformd.domain.deployment import sleep
 from platformd.domain.deployment.draft import DeploymentDraft
 from platformd.domain.deployment.failure import failed
+from platformd.domain.deployment.going_back import go_back
 from platformd.domain.deployment.rollout import LONG_ASLEEP
 from platformd.domain.deployment.state import Deployment, Goal, Status
 from platformd.domain.snapshot import Reason
@@ -26,7 +27,7 @@ def time_elapsed(draft: DeploymentDraft, event: events.TimerElapsed) -> None:
 
 
 def _missed_progress(draft: DeploymentDraft) -> None:
-    """The first start has failed; a later one is given up and tried again like any failure."""
+    """The first start has failed, a roll goes back; any other start is given up and tried again like any failure."""
     state = draft.state
     limit = f"{state.spec.progress_deadline_secs:g} s"
     ready = f"{state.tasks_ready} of {state.tasks_total} tasks were ready"
@@ -34,6 +35,9 @@ def _missed_progress(draft: DeploymentDraft) -> None:
     draft.set(progress_deadline=None)
     if state.status is Status.PENDING:
         draft.finish(Status.FAILED, reason)
+        return
+    if state.good_design is not None:
+        go_back(draft, state.good_design, reason)
         return
     stuck = [member for member in state.live if member.ready_at is None]
     for member in stuck:

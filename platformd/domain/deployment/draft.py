@@ -13,7 +13,7 @@ from platformd.domain.deployment.state import Deployment, Goal, Member, Stage, S
 from platformd.domain.effects import DeploymentEffect
 from platformd.domain.machine import Draft
 from platformd.domain.snapshot import Reason
-from platformd.errors import InvalidState
+from platformd.domain.spec import DeploymentSpec
 
 
 class DeploymentDraft(Draft[Deployment, DeploymentEffect]):
@@ -79,11 +79,27 @@ class DeploymentDraft(Draft[Deployment, DeploymentEffect]):
         elif self.state.spec.networking.port is not None:
             self.order(effects.ReturnPort())
 
+    def redesign(self, spec: DeploymentSpec, origin: int | None = None) -> None:
+        """A new generation, whose tasks are made by `spec`; those there are stay what they are.
+
+        `origin` names an earlier generation that this one goes back to. What failed before counts no more.
+        """
+        state = self.state
+        generation = state.generation + 1
+        self.set(
+            former=(*state.former, state.design),
+            last_good=state.last_good or (state.origin if state.ever_ready else 0),
+            generation=generation,
+            since=generation,
+            origin=origin or generation,
+            spec=spec,
+            attempt=0,
+            failures=(),
+            retry_at=None,
+        )
+
     def refuse_if_finished(self, verb: str) -> None:
-        status = self.state.status
-        if status.final:
-            ended = "was cancelled" if status is Status.CANCELLED else f"has {status.value}"
-            raise InvalidState(f"deployment {self.state.id} {ended} and cannot be {verb} any more")
+        self.state.refuse_if_finished(verb)
 
     def begin_waking(self) -> None:
         """From asleep towards awake: all slots may start, within the wake's time limit."""

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 
 from platformd.domain import effects, events, policy
 from platformd.domain.deployment.draft import DeploymentDraft
+from platformd.domain.deployment.going_back import go_back
 from platformd.domain.deployment.state import Deployment, Goal, Member, Stage, Status
 from platformd.domain.snapshot import Exit, Reason
 from platformd.domain.spec import RestartPolicyKind
@@ -27,7 +28,7 @@ def task_stopping(draft: DeploymentDraft, event: events.TaskStopping) -> None:
         return
     draft.forgive(member)
     draft.stage(member, Stage.STOPPING)
-    if event.asked or draft.state.goal is not Goal.AWAKE:
+    if event.asked or draft.state.goal is not Goal.AWAKE or _has_successor(draft, member):
         return
     if event.reason.code == MAX_RUNTIME:
         _outlived(draft, member, event.reason)
@@ -47,6 +48,8 @@ def task_exited(draft: DeploymentDraft, event: events.TaskExited) -> None:
         _ended_in_its_sleep(draft, event)
     draft.stage(member, Stage.ENDING)
     if event.asked or not was_meant_to_live or draft.state.goal is not Goal.AWAKE:
+        return
+    if _has_successor(draft, member):
         return
     reason = explain(draft.state, event.exit, event.reason)
     if reason.code == MAX_RUNTIME:
@@ -76,12 +79,22 @@ def failed(draft: DeploymentDraft, member: Member, reason: Reason, began: bool =
     """Try again after a pause, unless that is no use, forbidden, or the next request's business."""
     if draft.state.goal is not Goal.AWAKE:
         return
+    if draft.state.is_outdated(member):
+        draft.order(
+            effects.SystemLine(f"task failed: {reason.message}; it was to be replaced", member.task_id)
+        )
+        return
     _count(draft)
     restarts = draft.state.restarts
     draft.set(reason=reason, restarts={**restarts, member.slot: restarts.get(member.slot, 0) + 1})
     state = draft.state
     spent = len(state.failures) > state.spec.restart.max_attempts
     never = _restarts(draft, RestartPolicyKind.NEVER)
+    good = state.good_design
+    if good is not None and (not began or never or spent):
+        draft.order(effects.SystemLine(f"task failed: {reason.message}", member.task_id))
+        go_back(draft, good, reason)
+        return
     if not state.ever_ready and (not began or never or spent):
         draft.finish(Status.FAILED, reason)
     elif never:
@@ -114,6 +127,12 @@ def explain(state: Deployment, exit: Exit, reason: Reason | None) -> Reason:
     return Reason(
         code=code, message=message, exit_code=exit.code, signal=exit.signal, last_lines=exit.last_lines
     )
+
+
+def _has_successor(draft: DeploymentDraft, member: Member) -> bool:
+    """The end of a task whose place is being taken means nothing."""
+    state = draft.state
+    return state.is_outdated(member) and any(other.slot == member.slot for other in state.live)
 
 
 def _restarts(draft: DeploymentDraft, policy_kind: RestartPolicyKind) -> bool:

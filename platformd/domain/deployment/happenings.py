@@ -82,6 +82,11 @@ def _next_try(after: Deployment) -> float | None:
 
 
 def _spec(before: Deployment, after: Deployment) -> Iterator[Notice]:
+    if after.origin < before.origin:
+        steps = {"from": before.origin, "to": after.origin, "generation": after.generation}
+        yield _notice(after, "deployment.rolled_back", {**steps, "reason": reason_data(after.reason)})
+    elif after.origin != before.origin and after.spec == before.spec:
+        yield _notice(after, "deployment.restarted", {"generation": after.generation})
     if after.spec == before.spec:
         return
     changed = _differences(before.spec, after.spec)

@@ -19,6 +19,7 @@ LONG_ASLEEP = Reason(code="ASLEEP", message="it stood still for long")
 MEMORY_SHORT = Reason(code="MEMORY_SHORT", message="the machine ran out of memory while it stood still")
 DOUBLED = Reason(code="DOUBLED", message="another task holds the same slot")
 UNKNOWN = Reason(code="UNKNOWN_TASK", message="the deployment does not know this task any more")
+REPLACED = Reason(code="REPLACED", message="a task of a newer generation takes its place")
 CANCELLED = Reason(code="CANCELLED", message="the deployment was cancelled")
 
 
@@ -33,6 +34,7 @@ def settle(draft: DeploymentDraft) -> None:
     _pursue_goal(draft)
     _take_note(draft)
     _take_note_of_sleep(draft)
+    _forget_designs(draft)
     draft.set(phase=phase_of(draft.state))
     if draft.state.phase in (Phase.ASLEEP, Phase.DONE):
         draft.set(observed_generation=draft.state.generation)
@@ -44,6 +46,7 @@ def _pursue_goal(draft: DeploymentDraft) -> None:
             _stop_surplus(draft)
             if draft.state.retry_at is None:
                 _start_missing(draft)
+                _replace_one(draft)
         case Goal.ASLEEP:
             _lie_down(draft)
         case Goal.FINISHED:
@@ -57,10 +60,13 @@ def _lie_down(draft: DeploymentDraft) -> None:
         _stop_all(draft, FELL_ASLEEP)
         return
     for member in state.live:
-        if member.stage is Stage.READY:
+        if member.stage is Stage.READY and not state.is_outdated(member):
             draft.freeze(member)
         else:
             draft.stop(member, FELL_ASLEEP)
+    for member in state.lying:
+        if state.is_outdated(member):
+            draft.stop(member, REPLACED)
 
 
 def _start_missing(draft: DeploymentDraft) -> None:
@@ -74,9 +80,29 @@ def _start_missing(draft: DeploymentDraft) -> None:
             continue
         if _occupied(state, slot):
             continue
-        task_id = draft.moment.new_id()
-        draft.put(Member(task_id=task_id, slot=slot, generation=state.generation, stage=Stage.STARTING))
-        draft.order(effects.StartTask(task_id, slot, state.generation, state.restarts.get(slot, 0)))
+        _start(draft, slot)
+
+
+def _start(draft: DeploymentDraft, slot: int) -> None:
+    state, task_id = draft.state, draft.moment.new_id()
+    draft.put(Member(task_id=task_id, slot=slot, generation=state.generation, stage=Stage.STARTING))
+    draft.order(effects.StartTask(task_id, slot, state.generation, state.restarts.get(slot, 0)))
+
+
+def _replace_one(draft: DeploymentDraft) -> None:
+    """The next step of a roll, once nothing else is coming up: what serves goes last, and not before its successor is
+    ready unless the two cannot be side by side."""
+    state = draft.state
+    outdated = state.outdated
+    if not outdated or any(member.stage is Stage.STARTING for member in set(state.live) - set(outdated)):
+        return
+    if len({member.slot for member in state.live}) < state.tasks_total:
+        return
+    first = min(outdated, key=lambda member: (member.stage is Stage.READY, member.slot))
+    if state.spec.old_goes_first:
+        draft.stop(first, REPLACED)
+    else:
+        _start(draft, first.slot)
 
 
 def _occupied(state: Deployment, slot: int) -> bool:
@@ -90,20 +116,28 @@ def _served(state: Deployment, slot: int) -> bool:
 
 
 def _stop_surplus(draft: DeploymentDraft) -> None:
-    """Slots beyond the target, newest first; and of two tasks in one slot the one that is less far. What stands still
-    may go on doing so up to the full number: a wake of few leaves it for later."""
+    """Slots beyond the target, newest first; of two alike in one slot the one that is less far; what is replaced. What
+    stands still may go on doing so up to the full number: a wake of few leaves it for later."""
     state = draft.state
     for member in state.lying:
-        if member.slot >= state.full or _served(state, member.slot):
+        if state.is_outdated(member):
+            draft.stop(member, REPLACED)
+        elif member.slot >= state.full or _served(state, member.slot):
             draft.stop(member, SCALED_DOWN)
     for member in sorted(state.live, key=lambda member: -member.slot):
         if member.slot >= state.target:
             draft.stop(member, SCALED_DOWN)
-    best: dict[int, Member] = {}
+    best: dict[tuple[int, bool], Member] = {}
     for member in sorted(draft.state.live, key=lambda member: member.stage is not Stage.READY):
-        if member.slot in best:
+        alike = (member.slot, state.is_outdated(member))
+        if alike in best:
             draft.stop(member, DOUBLED)
-        best.setdefault(member.slot, member)
+        best.setdefault(alike, member)
+    for member in draft.state.outdated:
+        successor = best.get((member.slot, False))
+        taken_over = successor is not None and successor.stage is Stage.READY
+        if taken_over or member.ready_at is None or member.slot in state.resting:
+            draft.stop(member, REPLACED)
 
 
 def _stop_all(draft: DeploymentDraft, reason: Reason) -> None:
@@ -126,8 +160,8 @@ def _take_note(draft: DeploymentDraft) -> None:
         return
     if state.ready:
         draft.set(wake_deadline=None)
-    if state.tasks_ready >= state.tasks_total:
-        draft.set(progress_deadline=None, observed_generation=state.generation)
+    if state.tasks_ready >= state.tasks_total and not state.outdated:
+        draft.set(progress_deadline=None, observed_generation=state.generation, last_good=state.origin)
         if state.status is Status.PENDING:
             draft.set(status=Status.RUNNING, ever_ready=True, reason=None)
             draft.order(effects.ClaimCurrent())
@@ -135,6 +169,15 @@ def _take_note(draft: DeploymentDraft) -> None:
         limit = timedelta(seconds=state.spec.progress_deadline_secs)
         draft.set(progress_deadline=draft.at + limit)
     _mind_idleness(draft)
+
+
+def _forget_designs(draft: DeploymentDraft) -> None:
+    """Of the former ones those that no task was made by, and that nothing would go back to."""
+    state = draft.state
+    if state.former:
+        makers = (*(state.made_by(member.generation) for member in state.members), state.good_design)
+        needed = {design.since for design in makers if design is not None}
+        draft.set(former=tuple(design for design in state.former if design.since in needed))
 
 
 def _mind_idleness(draft: DeploymentDraft) -> None:

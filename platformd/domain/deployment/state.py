@@ -15,6 +15,7 @@ from platformd.domain import policy
 from platformd.domain.snapshot import Reason
 from platformd.domain.spec import DeploymentSpec, SleepMode
 from platformd.domain.variables import Precedence, Variable
+from platformd.errors import InvalidState
 
 
 class Status(StrEnum):
@@ -94,11 +95,26 @@ class Member:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Design:
+    """What tasks are made by from generation `since` on. `origin` is the generation that brought it: a design that was
+    gone back to keeps the name it had."""
+
+    since: int
+    origin: int
+    spec: DeploymentSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Deployment:
     """One version of an app.
 
     `resolved_env` are the variables of its tasks as they were resolved when it was created, secrets sealed; None when
     `spec.env` is all there is; `precedence` is how.
+
+    `spec` is what is wanted in the present `generation`. What tasks are made by changes less often: the present design
+    holds from generation `since` on and came with generation `origin`. `former` are the designs that some task was made
+    by, and the one that came with generation `last_good`: the last with which all tasks were ready together (0: none).
+
     `full` is the last non-zero number of replicas asked for, `target` how many tasks being awake means now;
     `resting` are slots that ended well and stay empty until the next wake; `restarts` counts a slot's failures;
     `attempt` counts failures in a row (several tasks failing before the next start are one), `failures` are their
@@ -120,6 +136,10 @@ class Deployment:
     revision: int = 1
     generation: int = 1
     observed_generation: int = 0
+    since: int = 1
+    origin: int = 1
+    former: tuple[Design, ...] = ()
+    last_good: int = 0
     full: int = 1
     target: int = 1
     members: tuple[Member, ...] = ()
@@ -143,6 +163,12 @@ class Deployment:
     @property
     def id(self) -> str:
         return self.identity.id
+
+    def refuse_if_finished(self, verb: str) -> None:
+        """InvalidState for what is final: it cannot be `verb` (changed, woken, …) any more."""
+        if self.status.final:
+            ended = "was cancelled" if self.status is Status.CANCELLED else f"has {self.status.value}"
+            raise InvalidState(f"deployment {self.id} {ended} and cannot be {verb} any more")
 
     def in_stage(self, *stages: Stage) -> tuple[Member, ...]:
         return tuple(member for member in self.members if member.stage in stages)
@@ -173,6 +199,43 @@ class Deployment:
         if self.frozen_since is None or self.spec.sleep_mode is not SleepMode.AUTO:
             return None
         return self.frozen_since + policy.FROZEN_FOR_TIMEOUTS * timedelta(seconds=self.spec.idle_timeout_secs)
+
+    @property
+    def design(self) -> Design:
+        """What tasks are made by now."""
+        return Design(since=self.since, origin=self.origin, spec=self.spec)
+
+    def made_by(self, generation: int) -> Design | None:
+        """The design of a task of that generation; None when that was long ago."""
+        if generation >= self.since:
+            return self.design
+        return next((design for design in reversed(self.former) if design.since <= generation), None)
+
+    def spec_of(self, generation: int) -> DeploymentSpec:
+        """What a task of that generation was started by."""
+        design = self.made_by(generation)
+        return self.spec if design is None else design.spec
+
+    def is_outdated(self, member: Member) -> bool:
+        """It was made by another design than the present one."""
+        if member.generation >= self.since:
+            return False
+        design = self.made_by(member.generation)
+        return design is None or design.origin != self.origin
+
+    @property
+    def outdated(self) -> tuple[Member, ...]:
+        """Live tasks that are to be replaced."""
+        if self.since == 1:
+            return ()
+        return tuple(member for member in self.live if self.is_outdated(member))
+
+    @property
+    def good_design(self) -> Design | None:
+        """What to go back to should the present design fail; None when that itself is good, or nothing was."""
+        if self.last_good in (0, self.origin):
+            return None
+        return next((design for design in reversed(self.former) if design.origin == self.last_good), None)
 
     @property
     def coming_up(self) -> bool:

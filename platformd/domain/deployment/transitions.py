@@ -5,20 +5,21 @@ Pure. Driven by `actors.deployment`; drawn in the documentation from `TRANSITION
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 from platformd.domain import commands, effects, events, policy
-from platformd.domain.deployment import autoscale, deadlines, failure, ports, sleep
+from platformd.domain.deployment import autoscale, changes, deadlines, failure, ports, sleep
 from platformd.domain.deployment.draft import DeploymentDraft
+from platformd.domain.deployment.going_back import ROLLED_BACK
 from platformd.domain.deployment.recovery import recovered
 from platformd.domain.deployment.rollout import CANCELLED, UNKNOWN, settle, superseded
 from platformd.domain.deployment.state import Deployment, Goal, Phase, Stage, Status
 from platformd.domain.effects import DeploymentEffect, Moment
 from platformd.domain.machine import Rule, Step, compile_rules, ignore
-from platformd.domain.spec import DeploymentSpec, contradictions
-from platformd.errors import Invalid, InvalidState, Unavailable
+from platformd.errors import InvalidState, Unavailable
 
 
 def step(deployment: Deployment, event: object, moment: Moment) -> Step[Deployment, DeploymentEffect]:
@@ -65,52 +66,6 @@ def _created(draft: DeploymentDraft, event: events.Created) -> None:
         sleep.born_asleep(draft)
 
 
-def _scale(draft: DeploymentDraft, event: commands.Scale) -> None:
-    draft.refuse_if_finished("scaled")
-    state = draft.state
-    spec = _scaled(draft, event.replicas)
-    wanted_now = state.target if state.goal is Goal.AWAKE else 0
-    if spec == state.spec and event.replicas == wanted_now:
-        return
-    draft.set(spec=spec, generation=state.generation + 1)
-    if event.replicas == 0:
-        _scale_to_zero(draft)
-        return
-    wanted = spec.awake_replicas
-    draft.set(full=wanted)
-    if state.goal is Goal.ASLEEP:
-        sleep.rise(draft)
-    resting = frozenset(slot for slot in draft.state.resting if slot < wanted)
-    deadline = draft.at + timedelta(seconds=spec.progress_deadline_secs)
-    draft.set(target=wanted, resting=resting, progress_deadline=deadline)
-    failure.sleep_or_finish(draft, Status.SUCCEEDED, None)
-
-
-def _scaled(draft: DeploymentDraft, replicas: int) -> DeploymentSpec:
-    spec = replace(draft.state.spec, replicas=replicas)
-    faults = [replace(fault, pointer=f"/spec{fault.pointer}") for fault in contradictions(spec)]
-    if faults:
-        raise Invalid(f"{replicas} replicas contradict the specification", faults=faults)
-    return spec
-
-
-def _scale_to_zero(draft: DeploymentDraft) -> None:
-    if draft.state.status is Status.PENDING:
-        sleep.born_asleep(draft)
-    else:
-        sleep.fall_asleep(draft)
-
-
-def _scale_unborn(draft: DeploymentDraft, event: commands.Scale) -> None:
-    """Taken note of until there is something to start."""
-    spec = _scaled(draft, event.replicas)
-    if spec == draft.state.spec:
-        return
-    draft.set(spec=spec, generation=draft.state.generation + 1)
-    if event.replicas:
-        draft.set(full=spec.awake_replicas, target=spec.awake_replicas)
-
-
 def _cancel(draft: DeploymentDraft, event: commands.Cancel) -> None:
     if draft.state.status is Status.CANCELLED:
         return
@@ -144,8 +99,15 @@ def _task_ready(draft: DeploymentDraft, event: events.TaskReady) -> None:
         return
     ready_at = member.ready_at or draft.at
     draft.put(replace(member, stage=Stage.READY, address=event.address, ready_at=ready_at))
-    if draft.state.status is Status.RUNNING and draft.state.goal is Goal.AWAKE:
-        draft.set(ever_ready=True, reason=None)
+    state = draft.state
+    if state.status is not Status.RUNNING or state.goal is not Goal.AWAKE:
+        return
+    draft.set(ever_ready=True)
+    if state.reason is not None and state.reason.code != ROLLED_BACK:
+        draft.set(reason=None)
+    if state.good_design is not None and member.ready_at is None and state.progress_deadline is not None:
+        limit = timedelta(seconds=state.spec.progress_deadline_secs)
+        draft.set(progress_deadline=draft.at + limit)  # a roll that gets on is not stuck
 
 
 def _task_unready(draft: DeploymentDraft, event: events.TaskUnready) -> None:
@@ -227,7 +189,27 @@ def _task_rules() -> Iterator[Rule]:
         yield Rule(event, _IDLE, ignore)
 
 
-_COMMANDS: tuple[type, ...] = (commands.Scale, commands.Cancel, commands.Wake, commands.Sleep)
+def _change_rules(command: type, handler: Callable[[DeploymentDraft, Any], None]) -> Iterator[Rule]:
+    """Orders that want another specification."""
+    yield Rule(command, _COMING, handler, _LOSING)
+    yield Rule(command, _UP, handler, (*_LOSING, P.UPDATING))
+    yield Rule(command, (P.WAKING,), handler, (P.BACKING_OFF, P.DRAINING))
+    yield Rule(
+        command, (P.ASLEEP,), handler, (*_RISING, P.DRAINING)
+    )  # what stood still by another design ends
+    yield Rule(command, (P.DRAINING,), handler, _RISING)
+    yield Rule(command, (P.BACKING_OFF,), handler, (*_RISING, *_LYING_DOWN))
+    yield Rule(command, (P.DONE,), handler)
+
+
+_COMMANDS: tuple[type, ...] = (
+    commands.Scale,
+    commands.Change,
+    commands.Restart,
+    commands.Cancel,
+    commands.Wake,
+    commands.Sleep,
+)
 _ABOUT_TASKS: tuple[type, ...] = (
     events.TaskReady,
     events.TaskUnready,
@@ -242,13 +224,14 @@ TRANSITIONS = compile_rules(
     (
         Rule(events.Created, _COMING, _created, (P.ASLEEP,)),
         Rule(events.Created, tuple(phase for phase in _ALL if phase not in _COMING), ignore),
-        Rule(commands.Scale, _COMING, _scale, _LOSING),
-        Rule(commands.Scale, _UP, _scale, (*_LOSING, P.UPDATING)),
-        Rule(commands.Scale, (P.WAKING,), _scale, (P.BACKING_OFF, P.DRAINING)),
-        Rule(commands.Scale, (P.ASLEEP, P.DRAINING), _scale, _RISING),
-        Rule(commands.Scale, (P.BACKING_OFF,), _scale, (*_RISING, *_LYING_DOWN)),
-        Rule(commands.Scale, _UNBORN, _scale_unborn),
-        Rule(commands.Scale, (P.DONE,), _scale),
+        *_change_rules(commands.Scale, changes.scale),
+        *_change_rules(commands.Change, changes.change),
+        Rule(commands.Scale, _UNBORN, changes.scale_unborn),
+        Rule(commands.Change, _UNBORN, changes.change_unborn, (P.STARTING, P.ASLEEP)),
+        Rule(commands.Restart, (*_COMING, P.WAKING, *_LYING_DOWN, P.DONE), changes.restart),
+        Rule(commands.Restart, _UP, changes.restart, (P.STARTING, P.UPDATING)),
+        Rule(commands.Restart, (P.BACKING_OFF,), changes.restart, _RISING),
+        Rule(commands.Restart, _UNBORN, ignore),
         Rule(commands.Cancel, (*_AWAKE,), _cancel, (P.DRAINING,)),
         Rule(commands.Cancel, _RESTING, _cancel, (P.DRAINING, P.DONE)),
         Rule(commands.Cancel, _UNBORN, _cancel, (P.DONE,)),
