@@ -81,12 +81,13 @@ class GatewayTraffic:
 
     def fail_held(self, deployment_id: str, failure: FailHeld) -> None:
         reason = failure.reason
+        why = f": {reason.message}" if reason and self._errors_full and failure.code == "WAKE_CRASHED" else ""
         self._send(
             protocol.WakeFailed(
                 deployment=deployment_id,
                 status=failure.status,
                 code=failure.code,
-                detail=failure.detail,
+                detail=failure.detail + why,
                 retry_after=_seconds_until(failure.retry_at),
                 phase=failure.phase,
                 exit_code=reason.exit_code if reason else None,

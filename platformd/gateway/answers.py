@@ -5,22 +5,14 @@ Called by `server` through `Client.reply`. Pure.
 
 from __future__ import annotations
 
-import html
 from dataclasses import dataclass, field
 from http.client import responses
 from typing import Any
 
 from msgspec import json
 
+from platformd.gateway import pages
 from platformd.gateway.protocol import HostRefusal, Refusal, WakeFailed
-
-_PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>{title}</title>
-<style>body{{font:16px/1.5 system-ui,sans-serif;max-width:36em;margin:15vh auto;padding:0 1em;color:#222}}
-code,pre{{color:#666;white-space:pre-wrap}}</style></head>
-<body><h1>{title}</h1><p>{detail}</p>{more}<p><code>{code} · {request_id}</code></p></body></html>
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +72,15 @@ class Problem:
             **self.extra,
             **(self.private if full else {}),
         }
-        content = self._page(title, members) if page else json.encode(members)
-        kind = "text/html; charset=utf-8" if page else "application/problem+json"
+        kind, extra = "application/problem+json", ""
+        content = json.encode(members)
+        if page:
+            content, policy = self.page(members)
+            kind = "text/html; charset=utf-8"
+            extra = f"Content-Security-Policy: {policy}\r\nX-Content-Type-Options: nosniff\r\n"
         head = (
             f"HTTP/1.1 {self.status} {title}\r\nContent-Type: {kind}\r\nContent-Length: {len(content)}\r\n"
-            f"Cache-Control: no-store\r\nX-Request-Id: {members['request_id']}\r\n"
+            f"Cache-Control: no-store\r\nX-Request-Id: {members['request_id']}\r\n{extra}"
         )
         if self.code == "ASLEEP":
             head += f"X-Platformd-State: {self.state}\r\n"
@@ -94,16 +90,31 @@ class Problem:
             head += "Connection: close\r\n"
         return head.encode() + b"\r\n" + (content if body else b"")
 
-    def _page(self, title: str, members: dict[str, Any]) -> bytes:
-        lines = members.get("last_lines") or []
-        names = members.get("names") or []
-        more = "".join(f"<p>{html.escape(str(name))}</p>" for name in names)
-        if lines:
-            more += f"<pre>{html.escape(chr(10).join(map(str, lines)))}</pre>"
-        return _PAGE.format(
-            title=f"{self.status} {title}",
-            detail=html.escape(self.detail),
-            more=more,
-            code=self.code,
-            request_id=members["request_id"],
-        ).encode()
+    def page(self, members: dict[str, Any]) -> tuple[bytes, str]:
+        """The same for a person, and the policy it needs."""
+        content = pages.error_page(
+            title=f"{self.status} {members['title']}",
+            detail=self.detail,
+            names=map(str, members.get("names") or ()),
+            lines=map(str, members.get("last_lines") or ()),
+            retry_after=self.retry_after,
+            marks=(self.code, members["request_id"]),
+        )
+        return content, pages.ERROR_POLICY
+
+
+@dataclass(frozen=True, slots=True)
+class Waking(Problem):
+    """For a navigation that has waited for a wake long enough: a page that waits in its stead."""
+
+    host: str = ""
+
+    @classmethod
+    def at(cls, host: str, phase: str, retry_after: int) -> Waking:
+        """`retry_after`: seconds the wake may still take."""
+        return cls(503, "WAKING", "The app is starting.", retry_after, state=phase, host=host)
+
+    def page(self, _: dict[str, Any]) -> tuple[bytes, str]:
+        """See `Problem.page`."""
+        content = pages.wake_page(host=self.host, phase=self.state, retry_after=self.retry_after or 1)
+        return content, pages.WAKE_POLICY

@@ -21,6 +21,7 @@ from platformd.gateway import protocol, reading
 from platformd.gateway.answers import Problem
 from platformd.gateway.control import Serve
 from platformd.gateway.demand import Demand
+from platformd.gateway.follow import Followers
 from platformd.gateway.hold import Hold
 from platformd.gateway.idle import Activity
 from platformd.gateway.reading import Reader
@@ -70,6 +71,7 @@ class Gateway:
         self.hold = Hold(self)
         self.activity = Activity(self)
         self.demand = Demand()
+        self.followers = Followers(self)
         self.serve = Serve(self, settings.serve_socket)
         self.clients: set[Reader] = set()
         self.upstreams: set[Upstream] = set()
@@ -167,6 +169,7 @@ class Gateway:
         self.hold.expire(self.now)
         self.activity.tick(self.now)
         self.demand.look()
+        self.followers.tick(self.now)
         for client in [client for client, since in self.heads.items() if self.now - since > HEAD_TIMEOUT]:
             client.expired_head()
         self._ticks += 1

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from platformd import clock
 from platformd.gateway import protocol
-from platformd.gateway.answers import Problem
+from platformd.gateway.answers import Problem, Waking
 from platformd.gateway.reading import READ
 from platformd.gateway.routes import Deployment, Task
 
@@ -29,6 +29,8 @@ THRIFTY_BYTES = 3 << 10
 ROUTES_TIMEOUT = 20.0
 REFUSED_TIMEOUT = 5.0
 REFUSED_PAUSE = 0.1
+# A browser's navigation is held no longer than this for a wake: then it gets a page that waits in its stead.
+SLOW_WAKE = 3.0
 
 
 class Hold:
@@ -43,6 +45,7 @@ class Hold:
         # Requests for hosts nobody has told us about, before the first full table.
         self.unknown = Deployment("", protocol.Config(queue_limit=MOST_HELD, wake_timeout=ROUTES_TIMEOUT))
         self._blocked: dict[Task, float] = {}
+        self._visitors: dict[Client, None] = {}
 
     def allowance(self) -> int:
         """How many bytes one held request may keep in memory now."""
@@ -123,6 +126,7 @@ class Hold:
         """Answer all that are held now; the next request starts anew."""
         deployment.wake_sent = 0.0
         deployment.phase = ""
+        deployment.failure = problem
         for client in self._take_all(deployment):
             client.reply(problem)
 
@@ -138,6 +142,8 @@ class Hold:
             self.unblock(task)
         for deployment in [*self.queues]:
             self._expire(deployment, now)
+        for client in [*self._visitors]:
+            self._show_waking(client, now)
 
     def block(self, task: Task, *, seconds: float | None = None) -> None:
         """No new connection to the task until `unblock`, which comes by itself after `seconds`."""
@@ -164,6 +170,8 @@ class Hold:
         self.queues.add(deployment)
         self.total += 1
         self.grew(client.size())
+        if client.block.navigate and client.method == b"GET":
+            self._visitors[client] = None
         if deployment.counts is None and deployment is not self.unknown:
             self._gateway.starts_counting(deployment)
         client.hold(deployment)
@@ -171,6 +179,7 @@ class Hold:
     def _removed(self, client: Client) -> None:
         self.total -= 1
         self.grew(-client.size())
+        self._visitors.pop(client, None)
 
     def _take_all(self, deployment: Deployment) -> list[Client]:
         clients = [*deployment.held] if deployment.held else []
@@ -191,6 +200,7 @@ class Hold:
             return
         if self._gateway.serve.wake(deployment):
             deployment.wake_sent = clock.monotonic()
+            deployment.failure = None
             deployment.phase = ""  # what was told before belongs to falling asleep
 
     def _woken(self, deployment: Deployment) -> None:
@@ -198,18 +208,32 @@ class Hold:
             deployment.wake_took = clock.monotonic() - deployment.wake_sent
             self.wake_took += (deployment.wake_took - self.wake_took) / 8
         deployment.wake_sent = 0.0
+        deployment.failure = None
         deployment.phase = ""
 
+    def _show_waking(self, client: Client, now: float) -> None:
+        deployment = client.deployment
+        assert deployment is not None
+        began = min(client.held_at, deployment.wake_sent or client.held_at)
+        if now - began < SLOW_WAKE or deployment.tasks or deployment is self.unknown:
+            return
+        self.remove(client, deployment)
+        client.reply(Waking.at(client.block.host.decode(), deployment.state, self._wake_takes(deployment)))
+
     def _full(self, deployment: Deployment) -> Problem:
-        took = deployment.wake_took or self.wake_took
-        elapsed = clock.monotonic() - deployment.wake_sent if deployment.wake_sent else 0.0
         awaited = "have room" if deployment.tasks else "wake"
         return Problem(
             503,
             "WAKE_QUEUE_FULL",
             f"Too many requests already wait for this deployment to {awaited}.",
-            retry_after=max(1, math.ceil(took - elapsed)),
+            retry_after=self._wake_takes(deployment),
         )
+
+    def _wake_takes(self, deployment: Deployment) -> int:
+        """Whole seconds, at least one, that the wake is going to take from now on."""
+        took = deployment.wake_took or self.wake_took
+        elapsed = clock.monotonic() - deployment.wake_sent if deployment.wake_sent else 0.0
+        return max(1, math.ceil(took - elapsed))
 
     def _expire(self, deployment: Deployment, now: float) -> None:
         if self._given_up(deployment, now):

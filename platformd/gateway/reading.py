@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from platformd.gateway.routes import Deployment, Task
     from platformd.gateway.upstream import Upstream
 
-# IDLE reads a head; HELD queues; DIALING has a task but no connection; SENT is with the app; LINGER has its last
-# answer and is only read out; GONE is over.
-IDLE, HELD, DIALING, SENT, TUNNEL, LINGER, GONE = range(7)
+# IDLE reads a head; HELD queues; FOLLOWING hears of a wake; DIALING has a task but no connection; SENT is with the app;
+# LINGER has its last answer and is only read out; GONE is over.
+IDLE, HELD, FOLLOWING, DIALING, SENT, TUNNEL, LINGER, GONE = range(8)
 
 # All clients read into the same memory: what came in is copied out before the loop goes on.
 READ = memoryview(bytearray(HEAD_LIMIT))

@@ -13,6 +13,7 @@ from platformd import clock
 from platformd.gateway.protocol import Config, HostRefusal, Refusal, Routes, Targets, TargetSpec
 
 if TYPE_CHECKING:
+    from platformd.gateway.answers import Problem
     from platformd.gateway.server import Client
     from platformd.gateway.upstream import Upstream
 
@@ -84,15 +85,17 @@ class Deployment:
     """One deployment as the gateway sees it. Most are asleep, so it is small until used.
 
     `inflight` counts all requests that have a task, `passive` those of them that are no activity (`no_wake`).
-    `last_active` is when its last activity ended (boot ns, 0 = never here); `counts` what happened since the last
-    report; `leaving` are tasks out of balance whose requests have not all ended; `drained` are those closed for
-    good, and when: serve, which hears of it a moment later, may still list them.
+    `last_active` is when its last activity ended (boot ns, 0 = never here); `failure` why the last wake came to
+    nothing, until the next; `counts` what happened since the last report; `leaving` are tasks out of balance whose
+    requests have not all ended; `drained` are those closed for good, and when: serve, which hears of it a moment later,
+    may still list them.
     """
 
     __slots__ = (
         "config",
         "counts",
         "drained",
+        "failure",
         "held",
         "id",
         "inflight",
@@ -120,6 +123,7 @@ class Deployment:
         self.wake_took = 0.0
         self.refused_since = 0.0
         self.phase = ""
+        self.failure: Problem | None = None
         self.counts: list[int] | None = None
         self.drained: Mapping[str, float] = _NONE
 

@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from platformd.gateway import follow
 from platformd.gateway.answers import Problem
 from platformd.gateway.dial import dial
 from platformd.gateway.framing import SAFE_METHODS, Answer
-from platformd.gateway.reading import DIALING, GONE, HELD, IDLE, LINGER, SENT, TUNNEL, Reader
+from platformd.gateway.reading import DIALING, FOLLOWING, GONE, HELD, IDLE, LINGER, SENT, TUNNEL, Reader
 from platformd.gateway.routes import LEFT, UNLIMITED, Deployment, Task
 from platformd.gateway.rules import wakes_nothing
 from platformd.gateway.sockets import has_left, reset
@@ -32,6 +33,9 @@ class Client(Reader):
     def dispatch(self) -> None:
         """Route the request: to a task, into the queue, or to an answer of our own."""
         gateway = self.gateway
+        if self.target == follow.PATH and gateway.followers.asked_by(self):
+            self._follow()
+            return
         route = gateway.table.hosts.get(self.block.host)
         if route.__class__ is not Deployment:
             self.deployment = None
@@ -56,6 +60,13 @@ class Client(Reader):
             self.reply(Problem.asleep(route.state))
             return
         gateway.hold.add(self, route)
+
+    def _follow(self) -> None:
+        """Hear of a wake; the last answer of this connection."""
+        self.state = FOLLOWING
+        self.deployment = None
+        self.closing = True
+        self.gateway.followers.add(self)
 
     def hold(self, deployment: Deployment) -> None:
         """It is in the queue now."""
@@ -300,6 +311,8 @@ class Client(Reader):
             assert self.deployment is not None
             self.gateway.hold.remove(self, self.deployment)
             self.gateway.count(self.deployment, LEFT)
+        elif state == FOLLOWING:
+            self.gateway.followers.remove(self)
         elif state in (DIALING, SENT, TUNNEL):
             self._leave_exchange(state)
 

@@ -216,7 +216,7 @@ def _fail_held(draft: DeploymentDraft, member: Member, reason: Reason) -> None:
         return
     if member.stage is Stage.READY and state.retry_at is None:
         return
-    detail = f"the app ended before it could answer: {reason.message}"
+    detail = "the app ended before it could answer"
     draft.order(
         effects.FailHeld(502, "WAKE_CRASHED", detail, retry_at=state.retry_at, phase=None, reason=reason)
     )
