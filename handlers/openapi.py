@@ -220,9 +220,11 @@ def _answer(schemas: _Schemas, status: int, kind: Any) -> Json:
 
 
 def _schema_of(schemas: _Schemas, media: str, kind: Content) -> Json:
-    """Of bytes, of one server-sent event, or of a text with a JSON document on each line."""
+    """Of bytes, of the items there are, of one server-sent event, or of a text with a JSON document on each line."""
     if kind.item is None:
         return {"type": "string", "format": "binary"}
+    if media == "application/json":
+        return {"type": "array", "items": schemas.of(kind.item)}
     if media != "text/event-stream":
         return {"type": "string", "description": "one JSON document a line", "x-item": schemas.of(kind.item)}
     data = {"type": "string", "contentMediaType": "application/json", "contentSchema": schemas.of(kind.item)}
