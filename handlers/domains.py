@@ -35,7 +35,7 @@ class DomainsHandler(Handler):
         Scope.DEPLOY,
         body=schemas.NewDomain,
         answers={201: answers.CustomDomain},
-        problems=(_NO_APP, "404 ENVIRONMENT_NOT_FOUND", "409 DOMAIN_TAKEN"),
+        problems=(_NO_APP, "409 DOMAIN_TAKEN"),
     )
     async def post(self, app_id: str) -> None:
         """It leads to the environment's current deployment at once; pointing the DNS here is its owner's part."""

@@ -115,7 +115,7 @@ class CustomDomain:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AddDomain(Operation[CustomDomain]):
-    """Conflict DOMAIN_TAKEN; NotFound for the app and the environment."""
+    """Conflict DOMAIN_TAKEN; NotFound for the app, Invalid for an environment that it does not have."""
 
     app_id: str
     domain: str

@@ -29,7 +29,7 @@ from platformd.domain.configuration import (
 )
 from platformd.domain.snapshot import App
 from platformd.domain.variables import Precedence, changed, merged, replaced
-from platformd.errors import Conflict, NotFound
+from platformd.errors import Conflict, Fault, Invalid, NotFound
 from platformd.ids import new_id
 from platformd.store import deploying
 from platformd.store.codec import Decoding, encode, stamp
@@ -136,7 +136,10 @@ def delete_environment(operation: DeleteEnvironment, database: SqliteDatabase) -
 def add_domain(operation: AddDomain, database: SqliteDatabase) -> CustomDomain:
     """See `AddDomain`."""
     found_app(database, operation.app_id)
-    require_environment(database, operation.app_id, operation.environment)
+    try:
+        require_environment(database, operation.app_id, operation.environment)
+    except NotFound as error:
+        raise Invalid(error.message, faults=[Fault("/environment", error.message)]) from None
     domain = CustomDomain(
         id=new_id(),
         app_id=operation.app_id,

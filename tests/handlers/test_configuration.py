@@ -196,7 +196,7 @@ async def test_what_is_no_hostname_of_somebody_is_refused(api: Served, domain: s
 async def test_a_domain_needs_an_environment_that_is_there(api: Served) -> None:
     path = f"/apps/{await api.app_id()}/custom-domains"
     body = {"domain": "a.example", "environment": "nowhere"}
-    assert (await call(api, "POST", path, body, 404))["code"] == "ENVIRONMENT_NOT_FOUND"
+    assert pointers(await call(api, "POST", path, body, 422)) == ["/environment"]
 
 
 # ---- registries --------------------------------------------------------------------------------------------
