@@ -9,6 +9,8 @@ from __future__ import annotations
 COMMANDS: dict[str, str] = {
     "demo": "platformd.cli.demo:demo",
     "apps": "platformd.cli.apps:apps",
+    "env": "platformd.cli.configuration:env",
+    "domains": "platformd.cli.configuration:domains",
     "deploy": "platformd.cli.deploy:deploy",
     "ps": "platformd.cli.deployments:ps",
     "status": "platformd.cli.deployments:status",
@@ -18,6 +20,8 @@ COMMANDS: dict[str, str] = {
     "sleep": "platformd.cli.deployments:sleep",
     "promote": "platformd.cli.deploy:promote",
     "cancel": "platformd.cli.deployments:cancel",
+    "backup": "platformd.cli.backup:backup",
+    "restore": "platformd.cli.backup:restore",
     "doctor": "platformd.cli.doctor:doctor",
     "bench": "platformd.cli.bench.command:bench",
 }

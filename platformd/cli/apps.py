@@ -1,4 +1,4 @@
-"""`platformd apps`: make, list and show apps."""
+"""`platformd apps`: make, list, show and delete apps."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from platformd.cli.remote import Remote, client_command, written
 
 @click.group()
 def apps() -> None:
-    """Make, list and show apps."""
+    """Make, list, show and delete apps."""
 
 
 @apps.command(epilog="Example: platformd apps create team/shop --label tier=web")
@@ -80,3 +80,17 @@ def show_(remote: Remote, app: str) -> None:
     if newest:
         remote.out.print()
         remote.out.print(show.deployments((f"{name}@{each['version']}", each) for each in newest))
+
+
+@apps.command(epilog="Example: platformd apps delete team/shop --yes")
+@click.argument("app")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@client_command
+def delete(remote: Remote, app: str, yes: bool) -> None:
+    """Delete an app: its deployments end, their output, addresses and variables go."""
+    found = remote.client.app(app)
+    name = written(found["namespace"], found["name"])
+    if not yes:
+        click.confirm(f"Delete {name} with all its deployments?", abort=True, err=True)
+    done = remote.client.delete_app(found["id"])
+    remote.say(f"deleted {name}" if done else f"{name} is being deleted")

@@ -63,6 +63,39 @@ class Client:
             raise NotNamed(f"{name!r} is no app; name it by its name, namespace/name, or id")
         return (namespace if slash else DEFAULT_NAMESPACE, short)
 
+    def delete_app(self, id: str) -> bool:
+        """False when its removal goes on."""
+        with self._transport.exchange("DELETE", f"/apps/{id}") as response:
+            response.read()
+            return bool(response.status == 204)
+
+    def variables(self, app_id: str, environment: str | None = None) -> dict[str, Any]:
+        """By name: a value, or {"secret": true, "value": "***"}."""
+        found: dict[str, Any] = self._get(_variables_of(app_id, environment))
+        return found
+
+    def change_variables(
+        self, app_id: str, change: Mapping[str, Any], environment: str | None = None
+    ) -> dict[str, Any]:
+        """`change` by name: a value, {"value", "secret"}, or None to remove it."""
+        answer: dict[str, Any] = self._transport.json(
+            "PATCH", _variables_of(app_id, environment), body=change
+        )
+        return answer
+
+    def domains(self, app_id: str) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self._get(f"/apps/{app_id}/custom-domains")["custom_domains"]
+        return found
+
+    def add_domain(self, app_id: str, domain: str, environment: str) -> dict[str, Any]:
+        body = {"domain": domain, "environment": environment}
+        added: dict[str, Any] = self._post(f"/apps/{app_id}/custom-domains", body)
+        return added
+
+    def remove_domain(self, app_id: str, domain_id: str) -> None:
+        with self._transport.exchange("DELETE", f"/apps/{app_id}/custom-domains/{domain_id}") as response:
+            response.read()
+
     # ---- artifacts ----
 
     def upload(
@@ -231,6 +264,10 @@ class Client:
             some = ", ".join(each["id"] for each in found[:5])
             raise NotNamed(f"{len(found)} deployments begin with {text!r}: {some}; write more of the id")
         return found[0]
+
+
+def _variables_of(app_id: str, environment: str | None) -> str:
+    return f"/apps/{app_id}/env" if environment is None else f"/apps/{app_id}/environments/{environment}/env"
 
 
 def is_missing_app(error: Problem) -> bool:
