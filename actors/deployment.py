@@ -17,7 +17,7 @@ from actors.messages import Key, Lane, TimerFired
 from actors.snapshot import SnapshotActor
 from actors.task import Birth, order_of
 from actors.variables import variables_of
-from actors.world import World
+from actors.world import World, fault_point
 from platformd.domain import commands, effects, events
 from platformd.domain.deployment import happenings
 from platformd.domain.deployment.recovery import HOST_RESTARTED
@@ -138,6 +138,7 @@ class DeploymentActor(SnapshotActor[Deployment]):
             self._told = now
 
     def carry_out(self, state: Deployment, effect: DeploymentEffect) -> None:
+        fault_point(type(effect).__name__, state.identity.app_name)
         match effect:
             case effects.StartTask():
                 self._start(state, effect)

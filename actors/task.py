@@ -132,7 +132,10 @@ class TaskActor(SnapshotActor[Task]):
         return self.state is None or self.state.phase.final
 
     def describe(self) -> dict[str, Any]:
-        return {} if self.state is None else {"state": self.state.phase.value, "slot": self.state.slot}
+        if self.state is None:
+            return {}
+        parent = str(Key("deployment", self.state.deployment_id))
+        return {"parent": parent, "state": self.state.phase.value, "slot": self.state.slot}
 
 
 def order_of(world: World, deployment: Deployment, task: Task) -> LaunchOrder:

@@ -5,6 +5,7 @@ Made once, shared by all actors, read on pool threads.
 
 from __future__ import annotations
 
+import builtins
 import os
 import signal
 from collections.abc import Callable, Collection, Mapping
@@ -26,7 +27,9 @@ if TYPE_CHECKING:
     from platformd.domain.effects import FailHeld
 
 CRASH_VARIABLE = "PLATFORMD_CRASH_AT"
+FAULT_VARIABLE = "PLATFORMD_FAULT_AT"
 _crash_at = os.environ.get(CRASH_VARIABLE, "")
+_fault_at = os.environ.get(FAULT_VARIABLE, "").split()
 
 
 class Traffic(Protocol):
@@ -60,3 +63,11 @@ def crash_point(name: str) -> None:
     """Die here as by kill -9 when the environment asks for it; names are `before:<Effect>` and `after:<Effect>`."""
     if _crash_at and _crash_at == name:
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+def fault_point(name: str, app_name: str) -> None:
+    """Raise here when the environment asks for it by "<Effect> <exception> <app>", as in "StartTask SystemExit shop".
+
+    So tests poison one deployment of a whole server."""
+    if _fault_at and _fault_at[0] == name and _fault_at[2] == app_name:
+        raise getattr(builtins, _fault_at[1])("injected")

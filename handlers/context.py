@@ -69,6 +69,21 @@ class Removals(Protocol):
         """True once nothing of the app is left, False when that takes longer than a request should wait."""
 
 
+class Supervision(Protocol):
+    """What tooling sees of the actors, and does to them. Objects are the API's own."""
+
+    def actors(
+        self, *, offset: int, limit: int, kind: str | None, state: str | None, app_id: str | None
+    ) -> tuple[list[dict[str, Any]], int]:
+        """A page and the total; reads rows, so it runs on a thread."""
+
+    def actor(self, key: str) -> dict[str, Any]: ...
+    def app_of(self, key: str) -> str: ...
+    def restart(self, key: str) -> dict[str, Any]: ...
+    def resume(self, key: str) -> dict[str, Any]: ...
+    def dead_letters(self, offset: int, limit: int) -> tuple[list[dict[str, Any]], int]: ...
+
+
 async def _no_system_line(deployment_id: str, message: str) -> None:
     """For a service that keeps no lines of its own."""
 
@@ -82,6 +97,7 @@ class Context:
     - `deployment(id)` is its newest snapshot, None when there is none;
     - `ready()` is {"ready": bool, "status": "ok" | "degraded" | "unready", "checks": {name: {"status", "detail"?}}};
     - `say(deployment id, message)` writes a `system` line into its log; `recovering()` refuses writes;
+    - `supervision` shows and restarts actors, `node()` describes this machine and may read files;
     - `longest_upload` is in bytes.
     """
 
@@ -95,7 +111,9 @@ class Context:
     configuration: Configuration
     removals: Removals
     vault: Vault
+    supervision: Supervision
     ask: Callable[[str, str, object], Awaitable[Any]]
+    node: Callable[[], Mapping[str, Any]]
     deployment: Callable[[str], Deployment | None]
     ready: Callable[[], Mapping[str, Any]]
     version: str

@@ -25,6 +25,7 @@ from actors.creations import Creations
 from actors.dead_letters import DeadLetters
 from actors.deployment import DeploymentActor
 from actors.directory import Directory
+from actors.inspection import Inspection
 from actors.messages import Key, ShuttingDown
 from actors.quarantine import quarantine
 from actors.recovery import Recovery, end_all, recover
@@ -37,7 +38,7 @@ from actors.traffic import GatewayTraffic
 from actors.world import World
 from handlers.context import Context
 from handlers.routes import make_app, make_server
-from platformd import __version__, clock, datadir, heap, listeners, observability, views
+from platformd import __version__, clock, datadir, heap, listeners, node, observability, views
 from platformd.artifacts import ArtifactFiles, Executables
 from platformd.config import Settings
 from platformd.configuration_views import ConfigurationViews
@@ -231,24 +232,12 @@ class Service:
     async def _open_sockets(self) -> None:
         settings = self.settings
         passed = listeners.from_service_manager()
-        self.api_socket = await self._listener("api", settings.host, settings.port, passed)
-        self.gateway_socket = await self._listener(
-            "gateway", settings.gateway_host, settings.gateway_port, passed
+        self.api_socket = await listeners.obtain(self.keeper, "api", settings.host, settings.port, passed)
+        self.gateway_socket = await listeners.obtain(
+            self.keeper, "gateway", settings.gateway_host, settings.gateway_port, passed
         )
         self.api_url = listeners.url(self.api_socket)
         self.gateway_url = listeners.url(self.gateway_socket)
-
-    async def _listener(self, name: str, host: str, port: int, passed: Mapping[str, Any]) -> Any:
-        """Passed in, else held by the keeper, else new; the keeper holds a duplicate of it from now on."""
-        held = passed.get(name) or await self.keeper.take(name)
-        if held is not None and (name in passed or listeners.suits(held, host, port)):
-            listener = held
-        else:
-            if held is not None:
-                held.close()
-            listener = listeners.bind(host, port)
-        await self.keeper.offer(name, listener)
-        return listener
 
     async def _listen_to_gateway(self, stack: AsyncExitStack) -> None:
         await self.gateway.start()
@@ -271,6 +260,8 @@ class Service:
             configuration=Configuration(self.store, self.traffic),
             removals=self.removals,
             vault=self.vault,
+            supervision=Inspection(self.directory, self.store, self.dead_letters),
+            node=lambda: node.describe(self._capabilities()),
             ask=lambda kind, id, message: bridge.ask_async(Key(kind, id), message),
             ready=self._readyz,
             version=__version__,
@@ -356,6 +347,9 @@ class Service:
     def _usage(self, task_id: str) -> views.Usage | None:
         used = self.native.usage([task_id]).get(task_id)
         return None if used is None else views.Usage(used.cpu_percent, used.memory_bytes)
+
+    def _capabilities(self) -> Mapping[str, tuple[bool, str]]:
+        return {"cgroups": (self.native.has_cgroups, self.native.describe())}
 
     def _load(self, deployment_id: str) -> views.Load | None:
         load = self.traffic.loads.get(deployment_id)

@@ -8,11 +8,20 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Mapping
+from typing import Protocol
 
 from platformd.errors import Conflict
 
 BACKLOG = 4096
 _FIRST_PASSED = 3
+
+
+class Holder(Protocol):
+    """Who keeps duplicates of the sockets: the keeper."""
+
+    async def take(self, name: str) -> socket.socket | None: ...
+    async def offer(self, name: str, listener: socket.socket) -> None: ...
 
 
 def from_service_manager() -> dict[str, socket.socket]:
@@ -56,3 +65,18 @@ def url(listener: socket.socket) -> str:
     """The address of `listener` as people write it."""
     host, port = listener.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+async def obtain(
+    keeper: Holder, name: str, host: str, port: int, passed: Mapping[str, socket.socket]
+) -> socket.socket:
+    """Passed in, else held by the keeper, else new; the keeper holds a duplicate of it from now on."""
+    held = passed.get(name) or await keeper.take(name)
+    if held is not None and (name in passed or suits(held, host, port)):
+        listener = held
+    else:
+        if held is not None:
+            held.close()
+        listener = bind(host, port)
+    await keeper.offer(name, listener)
+    return listener

@@ -87,6 +87,10 @@ class NativeDriver:
         self._listeners.close()
         self._limits.cgroups.tidy()
 
+    @property
+    def has_cgroups(self) -> bool:
+        return bool(self._limits.cgroups.parents)
+
     def describe(self) -> str:
         """What limits tasks here, for people."""
         return self._limits.cgroups.describe()

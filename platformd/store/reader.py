@@ -6,9 +6,10 @@ once and treated as absent.
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from typing import Any, NamedTuple, TypeVar
 
@@ -103,6 +104,19 @@ class Reader:
     def awake_deployments(self) -> list[str]:
         """Ids of those that are neither asleep nor done."""
         return [id for (id,) in self.rows("SELECT id FROM deployments WHERE awake = 1")]
+
+    def dormant(
+        self, awake: Iterable[str], app_id: str | None, offset: int, limit: int
+    ) -> tuple[list[str], int]:
+        """Ids of a page of the deployments that have not ended and are not in `awake`, and how many those are."""
+        where = (
+            "FROM deployments WHERE phase != 'done' AND (?1 IS NULL OR app_id = ?1) "
+            "AND id NOT IN (SELECT value FROM json_each(?2))"
+        )
+        known = json.dumps(list(awake))
+        (total,) = self.row(f"SELECT count(*) {where}", app_id, known)
+        page = f"SELECT id {where} ORDER BY created_at, id LIMIT ?3 OFFSET ?4"
+        return [id for (id,) in self.rows(page, app_id, known, limit, offset)], total
 
     def live_tasks(self) -> list[Task]:
         return list(self.all(Task, "WHERE live = 1"))

@@ -15,8 +15,13 @@ from typing import Any
 from tornado.netutil import bind_sockets
 
 from actors.configuration import Configuration
+from actors.dead_letters import DeadLetters
+from actors.directory import Directory
+from actors.inspection import Inspection
+from actors.runtime import InlineRuntime
+from actors.supervisor import Supervisor
 from handlers import Api, Context, make_app, make_server
-from platformd import clock
+from platformd import clock, node
 from platformd.artifacts import ArtifactFiles
 from platformd.config import Settings
 from platformd.configuration_views import ConfigurationViews
@@ -266,6 +271,7 @@ class Running:
         async def say(deployment_id: str, message: str) -> None:
             said.append((deployment_id, message))
 
+        supervision = Inspection(Directory(InlineRuntime(), Supervisor()), store, DeadLetters())
         context = Context(
             settings=self._settings,
             views=Views(store, Addresses(port=47000)),
@@ -277,6 +283,8 @@ class Running:
             configuration=Configuration(store, Deaf()),  # type: ignore[arg-type]
             removals=Patient(),
             vault=Vault.open(self._folder),
+            supervision=supervision,
+            node=lambda: node.describe({"cgroups": (False, "none here")}),
             ask=actors.ask,
             deployment=store.deployment,
             ready=lambda: {name: state[name] for name in ("ready", "status", "checks")},
