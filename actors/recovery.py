@@ -6,6 +6,7 @@ recovering it: it compares its row with reality in its first turn.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -15,7 +16,7 @@ from typing import Any
 import structlog
 
 from actors.deployment import MeetTasks, PursueAddress
-from actors.messages import Key
+from actors.messages import Key, ShuttingDown
 from actors.world import World
 from platformd import clock
 from platformd.domain.deployment.recovery import HOST_RESTARTED
@@ -55,9 +56,15 @@ def recover(world: World, records: Iterable[Mapping[str, Any]], host_restarted: 
         world.directory.tell(Key("deployment", deployment_id), MeetTasks())
     for task in tasks:
         world.directory.activate(Key("task", task.id))
-    for deployment_id in world.store.contested():
-        world.directory.tell(Key("deployment", deployment_id), PursueAddress())
     return Recovery(deployments=len(owners), known=tuple(task.id for task in tasks))
+
+
+def pursue_addresses(world: World) -> None:
+    """Have each deployment that its environment's row disagrees with say what it wants. Reads all there are, on any
+    thread."""
+    with contextlib.suppress(ShuttingDown):
+        for deployment_id in world.store.contested():
+            world.directory.tell(Key("deployment", deployment_id), PursueAddress())
 
 
 def _remember(world: World, record: Mapping[str, Any]) -> None:

@@ -8,31 +8,27 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
-import math
 import threading
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import datetime, timedelta
-from operator import attrgetter
-from typing import Any, Literal, TypeVar
+from functools import partial
+from typing import Any, Literal
 
 import msgspec
 import structlog
 
+from actors import gateway_table
 from actors.deployment import Republish
 from actors.directory import Directory
 from actors.messages import Key, Lane, ShuttingDown
 from platformd import clock
 from platformd.domain import commands, events
-from platformd.domain.deployment.routing import Refusal, Routing, Target, routing
+from platformd.domain.deployment.routing import Routing
 from platformd.domain.deployment.state import Phase
 from platformd.domain.effects import FailHeld
-from platformd.domain.task import TaskPhase
 from platformd.gateway import protocol
 from platformd.store import Store
 
-T = TypeVar("T")
-PORTION = 500
 _log = structlog.get_logger("traffic")
 
 
@@ -46,7 +42,7 @@ class Load(msgspec.Struct):
 
 class GatewayTraffic:
     """`send` takes one message for the gateway, from any thread; it is dropped while there is no gateway. Made on the
-    thread of `loop`."""
+    thread of `loop`. `aside` has long reading done elsewhere, `on_synced` is called once a gateway knows everything."""
 
     def __init__(
         self,
@@ -55,6 +51,7 @@ class GatewayTraffic:
         send: Callable[[Any], None],
         errors_full: bool,
         loop: asyncio.AbstractEventLoop,
+        aside: Callable[[Callable[[], None]], object] = lambda work: work(),
     ) -> None:
         self._directory = directory
         self._store = store
@@ -62,7 +59,12 @@ class GatewayTraffic:
         self._errors_full = errors_full
         self._loop = loop
         self._thread = threading.get_ident()
+        self._aside = aside
         self._epoch = 0
+        self._reading = False
+        self._apps_meanwhile: set[str] = set()
+        self._gone_meanwhile: set[str] = set()
+        self.on_synced: Callable[[], None] = lambda: None
         self.loads: dict[str, Load] = {}
         self.pid: int | None = None
 
@@ -70,11 +72,11 @@ class GatewayTraffic:
 
     def route(self, deployment_id: str, before: Routing | None, after: Routing) -> None:
         """What changed for `deployment_id`; everything when `before` is None."""
-        config = _config(after)
-        if before is None or _config(before) != config:
+        config = gateway_table.config(after)
+        if before is None or gateway_table.config(before) != config:
             self._send(protocol.Routes(deployments={deployment_id: config}))
         if before is None or before.targets != after.targets:
-            self._send(_targets(deployment_id, after.targets))
+            self._send(gateway_table.targets(deployment_id, after.targets))
         told = after.phase is Phase.WAKING or bool(after.targets)  # what the gateway takes for granted
         if before is not None and before.phase is not after.phase and not told:
             self._send(protocol.WakePhase(deployment_id, after.phase.value))
@@ -88,7 +90,7 @@ class GatewayTraffic:
                 status=failure.status,
                 code=failure.code,
                 detail=failure.detail + why,
-                retry_after=_seconds_until(failure.retry_at),
+                retry_after=gateway_table.seconds_until(failure.retry_at),
                 phase=failure.phase,
                 exit_code=reason.exit_code if reason else None,
                 signal=reason.signal if reason else None,
@@ -104,20 +106,24 @@ class GatewayTraffic:
         mode: Literal["drain", "rest"] = "drain" if for_good else "rest"
         self._send(protocol.Close(deployment_id, [task_id], mode=mode, timeout=drain.total_seconds()))
 
-    def publish_hosts(self, app_id: str | None = None) -> None:
-        """The addresses of one app, or of all, as they are when this is sent: always read by the loop's thread, so
-        that nothing older overtakes something newer on its way there."""
-        if threading.get_ident() == self._thread:
-            for hosts in _portions(self._hosts(app_id)):
-                self._send(protocol.Routes(hosts=dict(hosts)))
-        else:
+    def publish_hosts(self, app_id: str) -> None:
+        """The addresses of one app as they are when this is sent: always read by the loop's thread, so that nothing
+        older overtakes something newer on its way there."""
+        if threading.get_ident() != self._thread:
             self._loop.call_soon_threadsafe(self.publish_hosts, app_id)
+            return
+        if self._reading:
+            self._apps_meanwhile.add(app_id)
+        for order in gateway_table.hosts(self._store, app_id):
+            self._send(order)
 
     def forget_hosts(self, hostnames: Collection[str]) -> None:
         """They lead nowhere any more, unless somebody took them meanwhile; in turn with `publish_hosts`."""
         if threading.get_ident() != self._thread:
             self._loop.call_soon_threadsafe(self.forget_hosts, hostnames)
             return
+        if self._reading:
+            self._gone_meanwhile.update(hostnames)
         gone = [name for name in hostnames if not self._store.is_taken(name)]
         if gone:
             self._send(protocol.Routes(hosts=dict.fromkeys(gone)))
@@ -157,16 +163,51 @@ class GatewayTraffic:
             self._end_requests()
         self.pid = hello["pid"]
         self._epoch += 1
+        self._reading = True
+        self._apps_meanwhile.clear()
+        self._gone_meanwhile.clear()
         self._send(protocol.Reset(self._epoch))
         self._send(protocol.Errors(full=self._errors_full))
-        self.publish_hosts()
-        self._publish_deployments()
+        self._aside(partial(self._read_table, self._epoch, hello.get("activity", {})))
+
+    def _read_table(self, epoch: int, activity: Mapping[str, int | None]) -> None:
+        """Aside from the loop: of many deployments it takes a while, and what is under way must not wait for it."""
+        try:
+            for order in gateway_table.everything(self._store):
+                if epoch != self._epoch:
+                    return  # yet another gateway came, or the end
+                self._on_loop(self._send_table, epoch, order)
+        except Exception:
+            _log.exception("the gateway's table cannot be read")
+            return
+        self._on_loop(self._table_read, epoch, activity)
+
+    def _send_table(self, epoch: int, order: protocol.Message) -> None:
+        if epoch == self._epoch:
+            self._send(order)
+
+    def _table_read(self, epoch: int, activity: Mapping[str, int | None]) -> None:
+        """What changed while it was read is said once more: it may have been read before."""
+        if epoch != self._epoch:
+            return
+        self._reading = False
+        for app_id in [*self._apps_meanwhile]:
+            self.publish_hosts(app_id)
+        self.forget_hosts([*self._gone_meanwhile])
         self._send(protocol.Synced())
-        for key in self._directory.keys("deployment"):
-            self._directory.tell(key, Republish(), Lane.FACT)
-        for deployment_id, since in hello.get("activity", {}).items():
-            if since is not None:
-                self._went_quiet(deployment_id, since)
+        self.on_synced()
+        with contextlib.suppress(ShuttingDown):
+            for key in self._directory.keys("deployment"):
+                self._directory.tell(key, Republish(), Lane.FACT)
+            for deployment_id, since in activity.items():
+                if since is not None:
+                    self._went_quiet(deployment_id, since)
+
+    def _on_loop(self, call: Callable[..., None], *arguments: object) -> None:
+        if threading.get_ident() == self._thread:
+            call(*arguments)
+        else:
+            self._loop.call_soon_threadsafe(call, *arguments)
 
     def _end_requests(self) -> None:
         """This gateway is another one: what the last one had in flight was cut with it, and is quiet since."""
@@ -174,18 +215,6 @@ class GatewayTraffic:
             if load.inflight or load.held:
                 load.inflight = load.held = 0
                 self._tell(deployment_id, events.WentQuiet(clock.steady()))
-
-    def _publish_deployments(self) -> None:
-        """All of them: configurations, and who has tasks that may receive requests. A task that is not running by
-        its own row, because it ended with the last boot or is just being stopped, may not."""
-        running = {task.id for task in self._store.live_tasks() if task.phase is TaskPhase.RUNNING}
-        for states in _portions(self._store.deployments()):
-            routings = {state.id: routing(state) for state in states}
-            self._send(protocol.Routes(deployments={key: _config(now) for key, now in routings.items()}))
-            for deployment_id, now in routings.items():
-                open_ones = tuple(target for target in now.targets if target.task_id in running)
-                if open_ones:
-                    self._send(_targets(deployment_id, open_ones))
 
     def _closed(self, report: Mapping[str, Any]) -> None:
         if report["mode"] == "idle":
@@ -208,62 +237,3 @@ class GatewayTraffic:
                 load.requests[status] = load.requests.get(status, 0) + count
             if (demand := seen.get("demand")) is not None:
                 self._tell(deployment_id, events.DemandMeasured(*demand))
-
-    def _hosts(self, app_id: str | None) -> Iterator[tuple[str, str | protocol.HostRefusal | None]]:
-        for _, routes_of_app in itertools.groupby(self._store.routes(app_id), key=attrgetter("app_id")):
-            routes = list(routes_of_app)
-            names = [route.hostname for route in routes if route.deployment_id is not None]
-            for route in routes:
-                yield route.hostname, route.deployment_id or _nobody(names, route.current_version)
-
-
-def _portions(items: Iterable[T]) -> Iterator[list[T]]:
-    """A full table is read, encoded and sent a piece at a time: its peak would stay in the heap."""
-    rest = iter(items)
-    while portion := list(itertools.islice(rest, PORTION)):
-        yield portion
-
-
-def _nobody(names: Iterable[str], current_version: int | None) -> protocol.HostRefusal:
-    """503 where there was a deployment once, 404 where there never was one."""
-    return protocol.HostRefusal(status=404 if current_version is None else 503, names=tuple(names))
-
-
-def _targets(deployment_id: str, targets: Iterable[Target]) -> protocol.Targets:
-    specs = (
-        protocol.TargetSpec(task=target.task_id, address=(target.host, target.port), slow_start=True)
-        for target in targets
-    )
-    return protocol.Targets(deployment_id, tuple(specs))
-
-
-def _config(routing: Routing) -> protocol.Config:
-    return protocol.Config(
-        wakeable=routing.refusal is None,
-        refusal=_refusal(routing.refusal),
-        wake_timeout=routing.wake_timeout_secs,
-        queue_limit=routing.queue_limit,
-        concurrency=routing.concurrency,
-        no_wake=tuple(
-            protocol.NoWake(rule.path or "", (rule.user_agent or "").lower()) for rule in routing.no_wake
-        ),
-        autoscaled=routing.autoscaled,
-    )
-
-
-def _refusal(refusal: Refusal | None) -> protocol.Refusal | None:
-    if refusal is None:
-        return None
-    return protocol.Refusal(
-        status=refusal.status,
-        code=refusal.code,
-        detail=refusal.detail,
-        retry_after=_seconds_until(refusal.retry_at),
-    )
-
-
-def _seconds_until(instant: datetime | None) -> int | None:
-    """Whole seconds for Retry-After, at least 1."""
-    if instant is None:
-        return None
-    return max(1, math.ceil((instant - clock.steady()).total_seconds()))

@@ -13,8 +13,9 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import Any
 
 import uvloop
@@ -28,7 +29,7 @@ from actors.directory import Directory
 from actors.inspection import Inspection
 from actors.messages import Key, ShuttingDown
 from actors.quarantine import quarantine
-from actors.recovery import Recovery, end_all, recover
+from actors.recovery import Recovery, end_all, pursue_addresses, recover
 from actors.removal import Removals
 from actors.runtime import PoolRuntime
 from actors.supervisor import Supervisor
@@ -118,6 +119,7 @@ class Service:
         self.settings = settings
         self.loop = asyncio.get_running_loop()
         self.serve_socket = settings.data_dir / "run" / "serve.sock"
+        self.aside: Callable[[Callable[[], None]], object] = partial(self.loop.run_in_executor, None)
         self.loop_thread = threading.get_ident()
         self.hub = Hub(self.loop)
         self.readiness = Readiness()
@@ -200,9 +202,11 @@ class Service:
         self.artifacts = ArtifactFiles(settings.data_dir / "artifacts")
         self.logs = LogStore(settings.data_dir / "logs")
         self.gateway = GatewayLink(self.serve_socket, self.loop, self._from_gateway)
+        full = settings.full_gateway_errors
         self.traffic = GatewayTraffic(
-            self.directory, self.store, self.gateway.send, settings.full_gateway_errors, self.loop
+            self.directory, self.store, self.gateway.send, full, self.loop, self.aside
         )
+        self.traffic.on_synced = self._gateway_synced
         self.native = NativeDriver(
             send=self.keeper.send,
             loop=self.loop,
@@ -275,6 +279,7 @@ class Service:
 
     def _recover(self, records: list[dict[str, Any]]) -> None:
         found: Recovery = recover(self.world, records, self.host_restarted)
+        self.aside(partial(pursue_addresses, self.world))
         self.native.end_strays(found.known)
         self.readiness.recovered()
         self.removals.resume()
@@ -318,16 +323,17 @@ class Service:
         self.readiness.set("native_driver", Health.UNREADY, "the keeper is being replaced")
 
     def _from_gateway(self, report: Mapping[str, Any]) -> None:
-        hello = report["op"] == "hello"
-        with contextlib.nullcontext() if hello else self.runtime.lent():  # a full table is no short burst
+        with self.runtime.lent():
             self.traffic.on_report(report)
-        if hello:
-            self.readiness.set("gateway", Health.OK)
+        if report["op"] == "hello":
             self.gateway_gone.clear()
-            heap.trim()
         elif report["op"] == "lost":
             self.gateway_gone.set()
             self.readiness.set("gateway", Health.UNREADY, "the gateway is being replaced")
+
+    def _gateway_synced(self) -> None:
+        self.readiness.set("gateway", Health.OK)
+        heap.trim()
 
     def _write_line(self, deployment_id: str, task_id: str | None, text: str) -> None:
         line = {"op": "log", "deployment": deployment_id, "task": task_id or deployment_id}

@@ -20,7 +20,7 @@ from actors.deployment import DeploymentActor
 from actors.directory import Directory
 from actors.messages import Key, Lane
 from actors.quarantine import quarantine
-from actors.recovery import Recovery, recover
+from actors.recovery import Recovery, pursue_addresses, recover
 from actors.runtime import InlineRuntime
 from actors.supervisor import Supervisor
 from actors.task import TaskActor
@@ -150,6 +150,7 @@ class Stage:
         self.gateway.connected = False
         self._begin()
         found = recover(self.world, records, host_restarted)
+        pursue_addresses(self.world)
         self.gateway.come()
         return found
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
+from actors import gateway_table
 from platformd import clock
 from platformd.domain import commands
 from platformd.domain.deployment.routing import routing
@@ -78,9 +80,9 @@ def test_a_task_that_is_not_running_is_no_target_whatever_the_deployments_row_sa
     stage.directory.drop()
     stage.store.save_behind(replace(task, phase=task.phase.STOPPED))
     stage.gateway.heard.clear()
-    stage.traffic._publish_deployments()
+    table = [*gateway_table.everything(stage.store)]
     assert stage.deployment(id).ready
-    assert stage.gateway.of(protocol.Targets) == []
+    assert not [order for order in table if isinstance(order, protocol.Targets)]
     stage._begin()
 
 
@@ -98,6 +100,40 @@ def test_the_table_is_made_fast_enough_for_the_loop(stage: Stage, count: int) ->
     assert sum(len(order.hosts) for order in routes) == count + 2
     assert sum(len(order.deployments) for order in routes) == count
     assert took < 1.0
+
+
+def test_what_changes_while_the_table_is_read_is_said_once_more(stage: Stage) -> None:
+    id, other = stage.row().id, stage.row().id
+    host = stage.deployment(id).identity.preview_host
+    work: list[Callable[[], None]] = []
+    stage.traffic._aside = work.append
+    synced: list[bool] = []
+    stage.traffic.on_synced = lambda: synced.append(True)
+    stage.gateway.replaced()
+    stage.traffic.forget_hosts([host])
+    stage.traffic.publish_hosts(stage.app.id)
+    read = threading.Thread(target=work[0])
+    read.start()
+    read.join()
+    assert not synced
+    stage.loop.run()
+    stage.loop.run()
+    assert synced == [True]
+    kinds = [type(order).__name__ for order in stage.gateway.heard]
+    assert kinds == ["Reset", "Errors", "Routes", "Routes", "Routes", "Routes", "Synced"]
+    assert stage.gateway.leads_to(host) == id, "it is taken, so it was not forgotten"
+    assert stage.gateway.leads_to(stage.deployment(other).identity.preview_host) == other
+
+
+def test_a_second_gateway_makes_the_first_reading_void(stage: Stage) -> None:
+    work: list[Callable[[], None]] = []
+    stage.traffic._aside = work.append
+    stage.gateway.replaced()
+    stage.gateway.replaced()
+    work[0]()
+    assert stage.gateway.of(protocol.Synced) == []
+    work[1]()
+    assert len(stage.gateway.of(protocol.Synced)) == 1
 
 
 # ---- changes -----------------------------------------------------------------------------------------------
