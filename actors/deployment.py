@@ -49,7 +49,14 @@ class PursueAddress:
 
 
 class DeploymentActor(SnapshotActor[Deployment]):
-    COMMANDS = (commands.Scale, commands.Change, commands.Restart, commands.Cancel, commands.Sleep)
+    COMMANDS = (
+        commands.Scale,
+        commands.Change,
+        commands.Restart,
+        commands.Cancel,
+        commands.KeepAwake,
+        commands.Sleep,
+    )
     # After `became` the gateway would have given the held the refusal that is meant for those who come later.
     PARTING = (effects.FailHeld,)
 
@@ -152,6 +159,8 @@ class DeploymentActor(SnapshotActor[Deployment]):
                 self._tell_task(task_id, commands.Recount())
             case effects.CloseIdle(since, task_ids):
                 self.world.traffic.close_idle(state.id, task_ids, since)
+            case effects.LookBusy():
+                self.world.busy.look(state)
             case effects.RouteAgain():
                 self._told = None
                 self.became()

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from platformd.domain.deployment.routing import Routing
+    from platformd.domain.deployment.state import Deployment
     from platformd.domain.effects import FailHeld
 
 CRASH_VARIABLE = "PLATFORMD_CRASH_AT"
@@ -44,6 +45,12 @@ class Traffic(Protocol):
     def close(self, deployment_id: str, task_id: str, drain: timedelta, for_good: bool) -> None: ...
 
 
+class Looker(Protocol):
+    """Who finds out whether keep_awake rules are met, and tells the deployment; see `actors.busy`."""
+
+    def look(self, deployment: Deployment) -> None: ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class World:
     """`executable` finds an artifact's file by its id; `write_line` takes (deployment id, task id or None, text) for
@@ -53,6 +60,7 @@ class World:
     timers: Timers
     store: Store
     traffic: Traffic
+    busy: Looker
     drivers: Mapping[ProcessType, Driver]
     executable: Callable[[str], Path | None]
     write_line: Callable[[str, str | None, str], None]

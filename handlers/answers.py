@@ -152,6 +152,11 @@ class Autoscale(Answer):
     target_concurrency: float
 
 
+class KeepAwake(Answer):
+    cpu_percent: float | None
+    busy_path: str | None
+
+
 class NoWake(Answer):
     path: str | UnsetType = UNSET
     user_agent: str | UnsetType = UNSET
@@ -181,6 +186,7 @@ class Spec(Answer):
     stop: Stop
     no_wake: list[NoWake]
     autoscale: Autoscale | None
+    keep_awake: KeepAwake | None
 
 
 class DeploymentLinks(Answer):
@@ -221,6 +227,7 @@ class Deployment(Answer):
     superseded_by: Id | None
     idle_deadline: Instant | None
     awake_because: list[str]
+    keep_awake_until: Instant | None
     stale: bool
     generation: int
     observed_generation: int

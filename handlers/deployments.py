@@ -11,6 +11,7 @@ from handlers.base import Handler
 from handlers.operation import Scope, operation
 from handlers.paging import page_of
 from handlers.schemas_changes import DeploymentChange, Promotion
+from handlers.schemas_traffic import Lease
 from handlers.specs import change, invalid, new_deployment, promoted, refuse_docker
 from handlers.volumes import VolumeRule
 from platformd.domain import commands
@@ -263,3 +264,18 @@ class RestartHandler(DeploymentHandler):
         self.no_query()
         self.no_body()
         await self.order(deployment_id, commands.Restart(), 202)
+
+
+class KeepAwakeHandler(DeploymentHandler):
+    """`/deployments/:id/keep-awake`."""
+
+    @operation(
+        "Keep a deployment awake for a while",
+        Scope.DEPLOY,
+        body=Lease,
+        answers={200: answers.Deployment},
+        problems=("404 DEPLOYMENT_NOT_FOUND", "409 INVALID_STATE", "503 BACKING_OFF"),
+    )
+    async def post(self, deployment_id: str) -> None:
+        self.no_query()
+        await self.order(deployment_id, commands.KeepAwake(self.body(Lease).for_secs))

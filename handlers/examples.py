@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from handlers import schemas, schemas_changes, schemas_configuration
+from handlers import schemas, schemas_changes, schemas_configuration, schemas_traffic
 
 BODIES: Mapping[Any, Mapping[str, Any]] = {
     schemas.NewApp: {"an app": {"name": "my-api", "labels": {"team": "web"}}},
@@ -34,6 +34,7 @@ BODIES: Mapping[Any, Mapping[str, Any]] = {
         "another image": {"spec": {"image": "ghcr.io/myorg/my-api:2"}},
     },
     schemas_changes.Promotion: {"to production": {"strategy": "instant", "environment": "production"}},
+    schemas_traffic.Lease: {"ten minutes": {"for_secs": 600}},
     schemas_configuration.AppChange: {
         "what new deployments inherit": {
             "description": "the public API",

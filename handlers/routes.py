@@ -49,6 +49,7 @@ ROUTES: tuple[tuple[str, type[Handler]], ...] = (
     (rf"{API}/deployments/{ID}/wake", deployments.WakeHandler),
     (rf"{API}/deployments/{ID}/sleep", deployments.SleepHandler),
     (rf"{API}/deployments/{ID}/restart", deployments.RestartHandler),
+    (rf"{API}/deployments/{ID}/keep-awake", deployments.KeepAwakeHandler),
     (rf"{API}/deployments/{ID}/logs", logs.LogsHandler),
     (rf"{API}/deployments/{ID}/logs/stream", logs.StreamHandler),
     (rf"{API}/deployments/{ID}/events", events.DeploymentEventsHandler),

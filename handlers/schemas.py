@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from msgspec import UNSET, Meta, UnsetType
 
-from handlers.schemas_traffic import AutoscaleBody, NoWakeBody
+from handlers.schemas_traffic import AutoscaleBody, KeepAwakeBody, NoWakeBody
 from handlers.words import (
     LONGEST_WAIT_SECS,
     Argument,
@@ -148,7 +148,7 @@ class SpecBody(Body):
     autoscale: AutoscaleBody | UnsetType | None = UNSET
     stop: StopBody | UnsetType = UNSET
     no_wake: Annotated[list[NoWakeBody], Meta(max_length=32)] | UnsetType = UNSET
-    keep_awake: Later | UnsetType = UNSET
+    keep_awake: KeepAwakeBody | UnsetType | None = UNSET
     progress_deadline_secs: Annotated[float, Meta(ge=1, le=86_400)] | UnsetType = UNSET
 
 

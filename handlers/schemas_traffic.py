@@ -15,6 +15,17 @@ class AutoscaleBody(Body):
     min: Annotated[int, Meta(ge=0, le=100)] | UnsetType = UNSET
 
 
+class KeepAwakeBody(Body):
+    cpu_percent: Annotated[float, Meta(gt=0, le=100_000)] | UnsetType | None = UNSET
+    busy_path: Path | UnsetType | None = UNSET
+
+
+class Lease(Body):
+    """0 ends what was promised before."""
+
+    for_secs: Annotated[float, Meta(ge=0, le=2_592_000)]
+
+
 class NoWakeBody(Body):
     path: Path | UnsetType = UNSET
     user_agent: (

@@ -14,7 +14,7 @@ from handlers import quantities, schemas
 from handlers.inheriting import inherited
 from handlers.schemas_changes import SpecChange
 from handlers.schemas_configuration import AppChange
-from handlers.schemas_traffic import AutoscaleBody, NoWakeBody
+from handlers.schemas_traffic import AutoscaleBody, KeepAwakeBody, NoWakeBody
 from handlers.validation import survey
 from handlers.volumes import VolumeRule
 from handlers.words import cpu_text
@@ -24,6 +24,7 @@ from platformd.domain.spec import (
     Autoscale,
     CpuPolicy,
     DeploymentSpec,
+    KeepAwake,
     Networking,
     NoWake,
     ProcessType,
@@ -50,6 +51,7 @@ _JUDGED_TOGETHER = (
     "/volumes",
     "/no_wake",
     "/autoscale",
+    "/keep_awake",
 )
 
 
@@ -168,6 +170,7 @@ def specification(body: schemas.SpecBody) -> DeploymentSpec:
             stop=_mapped(body.stop, _stop),
             no_wake=_mapped(body.no_wake, _no_wake),
             autoscale=_mapped(body.autoscale, _autoscale),
+            keep_awake=_mapped(body.keep_awake, _keep_awake),
             progress_deadline_secs=body.progress_deadline_secs,
         )
     )
@@ -249,6 +252,10 @@ def _stop(body: schemas.StopBody) -> StopPolicy:
 
 def _autoscale(body: AutoscaleBody) -> Autoscale:
     return Autoscale(**_said(min=body.min, max=body.max, target_concurrency=body.target_concurrency))
+
+
+def _keep_awake(body: KeepAwakeBody) -> KeepAwake:
+    return KeepAwake(**_said(cpu_percent=body.cpu_percent, busy_path=body.busy_path))
 
 
 def _no_wake(body: list[NoWakeBody]) -> tuple[NoWake, ...]:

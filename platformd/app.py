@@ -20,7 +20,9 @@ from typing import Any
 
 import uvloop
 
+from actors import pressure
 from actors.bridge import Bridge
+from actors.busy import Busy
 from actors.configuration import Configuration
 from actors.creations import Creations
 from actors.dead_letters import DeadLetters
@@ -140,8 +142,8 @@ class Service:
             self._recover(records)
             await self._start_gateway()
             stack.push_async_callback(self._wind_down)
-            reconciling = asyncio.create_task(self._reconcile())
-            stack.callback(reconciling.cancel)
+            for work in (self._reconcile(), pressure.watch(self.directory, self.store)):
+                stack.callback(asyncio.create_task(work).cancel)
             gc.collect()
             gc.freeze()
             yield self
@@ -219,12 +221,14 @@ class Service:
             ),
             system_line=self._write_line,
         )
+        drivers = {ProcessType.TISH: self.native}
         world = World(
             directory=self.directory,
             timers=self.timers,
             store=self.store,
             traffic=self.traffic,
-            drivers={ProcessType.TISH: self.native},
+            busy=Busy(self.loop, self.directory, drivers),
+            drivers=drivers,
             executable=Executables(self.store, self.artifacts),
             write_line=self._write_line,
             vault=self.vault,

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
+from platformd import clock
 from platformd.domain.deployment.state import Deployment, Phase
 from platformd.domain.naming import Addresses
 from platformd.domain.notice import Filter, reason_data
@@ -209,6 +210,7 @@ class Views:
             "superseded_by": deployment.superseded_by,
             "idle_deadline": wall_clock(deployment.idle_deadline),
             "awake_because": self._awake_because(deployment),
+            "keep_awake_until": wall_clock(deployment.lease_until) if _leased(deployment) else None,
             "stale": self._stale(identity.id),
             "generation": deployment.generation,
             "observed_generation": deployment.observed_generation,
@@ -267,6 +269,8 @@ class Views:
             "requests_in_flight": load.inflight > 0,
             "requests_held": load.held > 0,
             "recent_traffic": deployment.idle_deadline is not None,
+            "keep_awake_lease": _leased(deployment),
+            f"keep_awake_{deployment.busy}": deployment.busy is not None,
             "cold_start_disabled": not deployment.spec.cold_start_enabled,
             "no_address": not deployment.spec.serves,
         }
@@ -310,6 +314,7 @@ def spec_object(spec: DeploymentSpec) -> Json:
             "replicas": spec.wake.replicas,
         },
         "autoscale": _autoscale(spec),
+        "keep_awake": _keep_awake(spec),
         "no_wake": [_without_none(path=rule.path, user_agent=rule.user_agent) for rule in spec.no_wake],
         "sleep": {"mode": spec.sleep_mode.value},
         "stop": {
@@ -340,6 +345,15 @@ def _autoscale(spec: DeploymentSpec) -> Json | None:
     if rule is None:
         return None
     return {"min": rule.min, "max": rule.max, "target_concurrency": number(rule.target_concurrency)}
+
+
+def _keep_awake(spec: DeploymentSpec) -> Json | None:
+    rule = spec.keep_awake
+    return None if rule is None else {"cpu_percent": number(rule.cpu_percent), "busy_path": rule.busy_path}
+
+
+def _leased(deployment: Deployment) -> bool:
+    return deployment.lease_until is not None and deployment.lease_until > clock.steady()
 
 
 def _without_none(**values: object) -> Json:

@@ -18,6 +18,7 @@ COMMANDS: dict[str, str] = {
     "scale": "platformd.cli.deployments:scale",
     "wake": "platformd.cli.deployments:wake",
     "sleep": "platformd.cli.deployments:sleep",
+    "keep-awake": "platformd.cli.deployments:keep_awake",
     "promote": "platformd.cli.deploy:promote",
     "cancel": "platformd.cli.deployments:cancel",
     "backup": "platformd.cli.backup:backup",

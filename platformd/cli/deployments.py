@@ -76,6 +76,7 @@ def _facts(remote: Remote, found: Deployment) -> list[tuple[str, str | Text]]:
         ("runs", runs),
         ("tasks", f"{found['tasks_ready']} of {found['tasks_total']} ready"),
         ("awake because", ", ".join(found["awake_because"])),
+        ("kept awake until", found["keep_awake_until"] or ""),
         ("sleeps at", found["idle_deadline"] or ""),
         ("superseded by", found["superseded_by"] or ""),
         ("created", f"{found['created_at']}, {show.age(found['created_at'])} ago"),
@@ -93,6 +94,19 @@ def scale(remote: Remote, deployment: str, replicas: int) -> None:
     """
     found = remote.client.deployment(deployment)
     _report(remote, remote.client.scale(found["id"], replicas))
+
+
+@click.command("keep-awake", epilog="Example: platformd keep-awake shop@3 600")
+@click.argument("deployment")
+@click.argument("seconds", type=click.FloatRange(0, 2_592_000))
+@client_command
+def keep_awake(remote: Remote, deployment: str, seconds: float) -> None:
+    """Keep a deployment awake for SECONDS at least, whatever its idle timeout; 0 ends that.
+
+    DEPLOYMENT is an id, the beginning of one, or app@version.
+    """
+    found = remote.client.deployment(deployment)
+    _report(remote, remote.client.keep_awake(found["id"], seconds))
 
 
 def _order(name: str, help: str, give: Callable[[Client, str], Deployment]) -> click.Command:

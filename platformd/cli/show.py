@@ -17,6 +17,7 @@ STYLES = {
     "running": "green",
     "ready": "green",
     "asleep": "cyan",
+    "frozen": "cyan",
     "succeeded": "green",
     "failed": "bold red",
     "cancelled": "dim",
@@ -115,7 +116,7 @@ def tasks(found: Iterable[Task]) -> Table:
     for each in found:
         shown.add_row(
             each["id"][:SHORT_ID],
-            state(each["state"]),
+            state("frozen" if each["frozen"] else each["state"]),
             str(each["pid"] or "-"),
             each["address"] or "-",
             str(each["restarts"]),

@@ -149,6 +149,11 @@ class Client:
     def sleep(self, id: str) -> Deployment:
         return self._order(id, "sleep")
 
+    def keep_awake(self, id: str, for_secs: float) -> Deployment:
+        """Awake for so many seconds at least; 0 ends what was promised before."""
+        changed: Deployment = self._post(f"/deployments/{id}/keep-awake", {"for_secs": for_secs})
+        return changed
+
     def cancel(self, id: str) -> Deployment:
         return self._order(id, "cancel")
 

@@ -58,6 +58,7 @@ class Deployment(TypedDict):
     superseded_by: str | None
     idle_deadline: str | None
     awake_because: list[str]
+    keep_awake_until: str | None
     stale: bool
     generation: int
     observed_generation: int

@@ -58,6 +58,13 @@ class Wake:
 
 
 @dataclass(frozen=True, slots=True)
+class KeepAwake:
+    """Stay awake for so long at least; 0 ends what was promised so far."""
+
+    for_secs: float
+
+
+@dataclass(frozen=True, slots=True)
 class Sleep:
     """End its tasks until traffic or a caller wakes it."""
 
@@ -99,5 +106,5 @@ class Recount:
     """To a task, by its deployment made anew: say again how far you are."""
 
 
-DeploymentCommand = Scale | Change | Restart | Cancel | Wake | Sleep
+DeploymentCommand = Scale | Change | Restart | Cancel | Wake | KeepAwake | Sleep
 TaskCommand = Launch | Stop | Freeze | Thaw | Terminate | Recount

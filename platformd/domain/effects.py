@@ -78,6 +78,11 @@ class CloseIdle:
 
 
 @dataclass(frozen=True, slots=True)
+class LookBusy:
+    """See whether a keep_awake rule of its is met."""
+
+
+@dataclass(frozen=True, slots=True)
 class RouteAgain:
     """Tell the gateway once more who is ready: it took tasks out of the balance that are to stay in it."""
 
@@ -194,6 +199,7 @@ DeploymentEffect = (
     | ThawTask
     | AskTask
     | CloseIdle
+    | LookBusy
     | RouteAgain
     | FailHeld
     | ClaimCurrent

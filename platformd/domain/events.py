@@ -215,6 +215,13 @@ class DemandMeasured:
 
 
 @dataclass(frozen=True, slots=True)
+class Looked:
+    """Its keep_awake rules were looked at: `busy` names the one that is met."""
+
+    busy: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class MemoryShort:
     """The machine runs out of memory, and this one has stood still for longest of those that may be stopped."""
 
@@ -277,6 +284,7 @@ DeploymentFact = (
     | IdleClosed
     | IdleRefused
     | DemandMeasured
+    | Looked
     | MemoryShort
     | PortWanted
     | PortReturned

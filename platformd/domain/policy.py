@@ -15,6 +15,8 @@ EXCLUSIVE_WAKE_GRACE = timedelta(seconds=1)
 PORT_RETRY = timedelta(seconds=1)
 IDLE_ANSWER_WITHIN = timedelta(seconds=5)
 FROZEN_FOR_TIMEOUTS = 10
+LOOK_EVERY = timedelta(seconds=30)
+LOOK_FRESH = timedelta(seconds=1)
 
 
 def backoff(failures: int, jitter: float) -> timedelta:

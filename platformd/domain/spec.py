@@ -149,6 +149,14 @@ class Autoscale:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class KeepAwake:
+    """Busy without requests: any task uses more than so much of a core, or a GET of that path answers 2xx."""
+
+    cpu_percent: float | None = None
+    busy_path: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NoWake:
     """Requests that wake nothing: those whose path begins so and whose User-Agent contains that, in any case; what is
     None is not looked at."""
@@ -187,6 +195,7 @@ class DeploymentSpec:
     sleep_mode: SleepMode = SleepMode.STOP
     stop: StopPolicy = field(default_factory=StopPolicy)
     no_wake: tuple[NoWake, ...] = ()
+    keep_awake: KeepAwake | None = None
     autoscale: Autoscale | None = None
     progress_deadline_secs: float = 600.0
 
@@ -232,6 +241,8 @@ def contradictions(spec: DeploymentSpec) -> list[Fault]:
     if spec.networking.protocol is Protocol.NONE and spec.networking.health_path is not None:
         faults.append(Fault("/networking/health_path", 'protocol "none" cannot be probed; leave it out'))
     faults += _of_autoscale(spec)
+    if spec.keep_awake == KeepAwake():
+        faults.append(Fault("/keep_awake", "says neither cpu_percent nor busy_path; leave it out"))
     faults.extend(
         Fault(f"/no_wake/{index}", "says neither path nor user_agent, so that nothing could wake the app")
         for index, rule in enumerate(spec.no_wake)

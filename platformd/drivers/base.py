@@ -37,10 +37,12 @@ class LaunchOrder:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """What a task uses now: CPU in percent of one core since the last asking, memory in bytes."""
+    """What a task uses now: CPU in percent of one core since the last asking, memory in bytes; and the processor time
+    it has used so far, in µs."""
 
     cpu_percent: float
     memory_bytes: int
+    cpu_usec: int = 0
 
 
 class Driver(Protocol):

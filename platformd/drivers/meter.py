@@ -56,7 +56,7 @@ class Meter:
             return None
         since, used = (last.at, last.cpu_usec) if last is not None else (run.started_ns / 1e9, 0)
         percent = max(0, sample.cpu_usec - used) / 1e4 / max(at - since, 0.001)
-        usage = Usage(cpu_percent=round(percent, 2), memory_bytes=sample.memory)
+        usage = Usage(cpu_percent=round(percent, 2), memory_bytes=sample.memory, cpu_usec=sample.cpu_usec)
         return _Measured(at, sample.cpu_usec, usage)
 
     def _sample(self, run: Run) -> Sample | None:

@@ -28,7 +28,7 @@ from actors.timers import Timers
 from actors.traffic import GatewayTraffic
 from actors.world import World
 from platformd.domain.deployment.state import Deployment
-from platformd.domain.events import Created
+from platformd.domain.events import Created, Looked
 from platformd.domain.operations import CompleteArtifact, CreateArtifact, CreateDeployment
 from platformd.domain.spec import DeploymentSpec, ProcessType
 from platformd.domain.task import Task
@@ -129,11 +129,16 @@ class Stage:
             drivers={ProcessType.TISH: self.driver_faults},  # type: ignore[dict-item]
             executable=lambda artifact_id: Path("/artifacts") / artifact_id,
             write_line=lambda *line: self.lines.append(line),
+            busy=self,
             vault=VAULT,
         )
         self.directory.register("deployment", lambda key: DeploymentActor(key, self.world))
         self.directory.register("task", lambda key: TaskActor(key, self.world))
         self.creations = Creations(self.store, self.directory, self.traffic, DOMAIN)
+
+    def look(self, deployment: Deployment) -> None:
+        """As `actors.busy`: nothing is busy."""
+        self.directory.tell(Key("deployment", deployment.id), Looked(None))
 
     def end(self) -> None:
         self.directory.drop()

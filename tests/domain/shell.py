@@ -128,6 +128,9 @@ class Shell:
                 self.tell(task_id, commands.Freeze(drain))
             case effects.ThawTask(task_id):
                 self.tell(task_id, commands.Thaw())
+            case effects.LookBusy():
+                if self.random.random() < 0.9:
+                    self.tell(DEPLOYMENT, events.Looked(self.random.choice((None, None, "busy_path"))))
             case effects.RouteAgain():
                 self.gateway.inbox.append(("route", routing(self.deployment)))
             case effects.AskTask(task_id):

@@ -15,6 +15,7 @@ from platformd.domain.deployment.state import Phase
 from platformd.domain.snapshot import Exit, Reason
 from platformd.domain.spec import (
     DeploymentSpec,
+    KeepAwake,
     Networking,
     ProcessType,
     Protocol,
@@ -52,6 +53,7 @@ def any_spec(random: Random) -> DeploymentSpec:
         networking=Networking(protocol=protocol, port=port),
         cold_start_enabled=random.random() < 0.75,
         idle_timeout_secs=random.choice((1, 5, 300)),
+        keep_awake=random.choice((None, None, KeepAwake(busy_path="/busy"))),
         sleep_mode=random.choice((SleepMode.STOP, SleepMode.STOP, SleepMode.FREEZE, SleepMode.AUTO)),
         max_runtime_secs=random.choice((None, None, 10)),
         restart=Restart(policy=random.choice([*RestartPolicyKind]), max_attempts=random.choice((0, 1, 5))),
@@ -171,7 +173,7 @@ class Simulation:
         world, random = self.world, self.random
         replicas = random.choice((0, 1, 2, 3))
         orders = [commands.Scale(replicas), commands.Wake(), commands.Sleep(), events.Superseded("newer", 2)]
-        orders += [events.MemoryShort()]
+        orders += [events.MemoryShort(), commands.KeepAwake(random.choice((0, 3, 100)))]
         orders += [commands.Restart(), commands.Change(resources=random.choice(RESOURCES))]
         orders += [commands.Change(replicas=random.choice((None, 2)), image="shop:2", process_type=DOCKER)]
         orders += [events.PortWanted("newer", 8080), events.PortReturned("newer")]

@@ -40,6 +40,8 @@ RARE = {
     (Phase.STARTING, Phase.ASLEEP),
     (Phase.ASLEEP, Phase.READY),
     (Phase.ASLEEP, Phase.DRAINING),
+    (Phase.BACKING_OFF, Phase.DRAINING),
+    (Phase.WAITING_FOR_BUILD, Phase.ASLEEP),
     *itertools.product((Phase.BACKING_OFF, Phase.DRAINING), (Phase.READY, Phase.UPDATING)),
 }
 

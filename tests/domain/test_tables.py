@@ -19,7 +19,7 @@ from platformd.domain.deployment.state import Deployment, Goal, Member, Phase, S
 from platformd.domain.effects import Moment
 from platformd.domain.machine import Rule, compile_rules, ignore
 from platformd.domain.snapshot import Exit, Reason
-from platformd.domain.spec import Autoscale, ProcessType, SleepMode
+from platformd.domain.spec import Autoscale, KeepAwake, ProcessType, SleepMode
 from platformd.domain.task import StopStage, TaskPhase
 from platformd.domain.task import transitions as tasks
 from platformd.errors import PlatformError
@@ -91,6 +91,7 @@ def states(draw: st.DrawFn) -> Deployment:
     """A deployment that settles: goal, members and clocks in any combination that a settled one may have."""
     spec = native(
         replicas=draw(st.integers(0, 3)),
+        keep_awake=draw(st.sampled_from([None, KeepAwake(cpu_percent=5)])),
         sleep_mode=draw(st.sampled_from([*SleepMode])),
         cold_start_enabled=draw(st.booleans()),
         artifact_id=draw(st.sampled_from(["artifact", None])),
@@ -158,6 +159,8 @@ deployment_events = st.one_of(
     st.builds(events.TaskUnready, task_ids),
     st.builds(events.TaskFrozen, task_ids),
     st.just(events.MemoryShort()),
+    st.builds(events.Looked, st.sampled_from([None, "busy_path"])),
+    st.builds(commands.KeepAwake, st.sampled_from([0, 60])),
     st.builds(events.TaskStopping, task_ids, reasons.filter(bool), st.booleans()),
     st.builds(events.TaskWaiting, task_ids, reasons.filter(bool)),
     st.builds(events.TaskExited, task_ids, exits, st.booleans(), reasons),
@@ -272,3 +275,21 @@ def test_created_with_nothing_wanted_it_sleeps_at_once() -> None:
     assert story.state.phase is Phase.STARTING
     story.tell(events.Created())
     assert (story.state.phase, story.state.status) == (Phase.ASLEEP, Status.RUNNING)
+
+
+def test_given_an_image_while_nothing_is_wanted_it_sleeps_at_once() -> None:
+    story = Story(native(artifact_id=None, replicas=0))
+    assert story.state.phase is Phase.WAITING_FOR_BUILD
+    story.tell(commands.Change(image="shop:2", process_type=ProcessType.DOCKER))
+    assert story.state.phase is Phase.ASLEEP
+
+
+def test_what_stands_still_is_ended_with_a_deployment_that_backs_off() -> None:
+    story = Story.running(native(replicas=2, sleep_mode=SleepMode.FREEZE))
+    first, second = (member.task_id for member in story.state.members)
+    story.exits(first, at=5)
+    story.tell(events.Superseded("newer", 2))
+    story.tell(events.TaskFrozen(second))
+    assert story.state.phase is Phase.BACKING_OFF
+    assert story.tell(commands.Cancel()).phase is Phase.DRAINING
+    assert story.stopped == [second]

@@ -134,9 +134,21 @@ def test_traffic_rules_are_taken() -> None:
 
 
 @pytest.mark.parametrize(
+    ("rule", "pointer"),
+    [
+        ({}, "/keep_awake"),
+        ({"cpu_percent": 0}, "/keep_awake/cpu_percent"),
+        ({"busy_path": "busy"}, "/keep_awake/busy_path"),
+        ({"memory": 1}, "/keep_awake/memory"),
+    ],
+)
+def test_a_rule_of_keep_awake_names_what_is_busy(rule: dict[str, Any], pointer: str) -> None:
+    assert faults_of({"keep_awake": rule}).keys() == {pointer}
+
+
+@pytest.mark.parametrize(
     ("body", "pointer"),
     [
-        ({"keep_awake": {"cpu_percent": 5}}, "/keep_awake"),
         ({"user": "root"}, "/user"),
     ],
 )

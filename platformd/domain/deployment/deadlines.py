@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from platformd.domain import effects, events, policy
-from platformd.domain.deployment import sleep
+from platformd.domain.deployment import keeping, sleep
 from platformd.domain.deployment.draft import DeploymentDraft
 from platformd.domain.deployment.failure import failed
 from platformd.domain.deployment.going_back import go_back
@@ -22,6 +22,8 @@ def time_elapsed(draft: DeploymentDraft, event: events.TimerElapsed) -> None:
         draft.set(retry_at=None)
     if draft.passed(draft.state.idle_deadline):
         _idle_long_enough(draft)
+    if draft.passed(draft.state.look_at):
+        keeping.look(draft)
     if draft.passed(draft.state.thaw_deadline):
         sleep.end_lying(draft, LONG_ASLEEP)
 
@@ -65,7 +67,10 @@ def _idle_long_enough(draft: DeploymentDraft) -> None:
     """Only the gateway knows whether it really is idle. Without an answer it is asked again."""
     state = draft.state
     ready = tuple(member.task_id for member in state.ready)
-    if ready and state.quiet_since is not None:
+    if ready and state.quiet_since is not None and not keeping.knows(draft):
+        keeping.look(draft)
+        draft.set(idle_deadline=draft.at + policy.IDLE_ANSWER_WITHIN)
+    elif ready and state.quiet_since is not None:
         draft.set(closing=frozenset(ready), idle_deadline=draft.at + policy.IDLE_ANSWER_WITHIN)
         draft.order(effects.CloseIdle(state.quiet_since, ready))
     elif state.coming_up:

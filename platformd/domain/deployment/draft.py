@@ -6,7 +6,7 @@ Pure. Used by the modules of this package only.
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from platformd.domain import effects, policy
 from platformd.domain.deployment.state import Deployment, Goal, Member, Stage, Status
@@ -59,10 +59,15 @@ class DeploymentDraft(Draft[Deployment, DeploymentEffect]):
         """Turn towards `goal`, leaving behind what belonged to the way to another one."""
         self.forgive(*self.state.live)
         self.set(goal=goal, wake_deadline=None, idle_deadline=None, quiet_since=None, closing=frozenset())
+        self.set(look_at=None, looked_at=None, busy=None)
         if goal is not Goal.AWAKE:
-            self.set(progress_deadline=None)
+            self.set(progress_deadline=None, lease_until=None)
         if goal is Goal.FINISHED:
             self.set(retry_at=None)
+
+    def idle_since(self, since: datetime) -> None:
+        """The last known activity ended then; a question to the gateway no longer stands."""
+        self.set(quiet_since=since, idle_deadline=self.state.idle_after(since), closing=frozenset())
 
     def forgive(self, *leaving: Member) -> None:
         """A task that was good for long makes good the failures before it."""

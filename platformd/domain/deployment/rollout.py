@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from platformd.domain import effects
+from platformd.domain import effects, policy
 from platformd.domain.deployment.draft import DeploymentDraft
 from platformd.domain.deployment.state import Deployment, Goal, Member, Phase, Stage, Status
 from platformd.domain.snapshot import Reason
@@ -189,7 +189,11 @@ def _mind_idleness(draft: DeploymentDraft) -> None:
         draft.set(closing=frozenset())
     if ready and state.idle_deadline is None and state.spec.sleeps and state.status is Status.RUNNING:
         since = min(member.ready_at or draft.at for member in state.ready)
-        draft.set(quiet_since=since, idle_deadline=since + timedelta(seconds=state.spec.idle_timeout_secs))
+        closing = draft.state.closing
+        draft.idle_since(since)
+        draft.set(closing=closing)
+        if state.spec.keep_awake is not None and state.look_at is None:
+            draft.set(look_at=draft.at + policy.LOOK_EVERY)
 
 
 def phase_of(state: Deployment) -> Phase:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, replace
-from datetime import timedelta
 
 from platformd.domain import commands, effects, events, policy
 from platformd.domain.deployment.draft import DeploymentDraft
@@ -107,15 +106,27 @@ def ask_again(draft: DeploymentDraft, event: commands.Wake) -> None:
 def idle_closed(draft: DeploymentDraft, event: events.IdleClosed) -> None:
     """Idle. Late for a question that no longer stands it says nothing: the gateway has been told of other tasks since,
     and serves through them. Its tasks drain as ever, which takes no time unless a gateway was told of them again."""
+    if not draft.state.closing or (
+        draft.state.lease_until is not None and not draft.passed(draft.state.lease_until)
+    ):
+        _stay_open(draft)
+        return
+    draft.head_for(Goal.ASLEEP)
+    draft.set(retry_at=None)
+
+
+def _stay_open(draft: DeploymentDraft) -> None:
+    """What the gateway has closed is to be open."""
     if draft.state.closing:
-        draft.head_for(Goal.ASLEEP)
-        draft.set(retry_at=None)
+        draft.idle_since(draft.at)
+    if draft.state.ready:
+        draft.order(effects.RouteAgain())
 
 
 def idle_refused(draft: DeploymentDraft, event: events.IdleRefused) -> None:
     """Busy, so idle from now on at the earliest; WentQuiet will say it exactly."""
     if draft.state.closing:
-        _idle_from_now(draft)
+        draft.idle_since(draft.at)
 
 
 def went_quiet(draft: DeploymentDraft, event: events.WentQuiet) -> None:
@@ -126,10 +137,4 @@ def went_quiet(draft: DeploymentDraft, event: events.WentQuiet) -> None:
     since = max(event.since, min(member.ready_at or draft.at for member in state.ready))
     if state.closing and state.quiet_since is not None and since <= state.quiet_since:
         return
-    timeout = timedelta(seconds=state.spec.idle_timeout_secs)
-    draft.set(quiet_since=since, idle_deadline=since + timeout, closing=frozenset())
-
-
-def _idle_from_now(draft: DeploymentDraft) -> None:
-    timeout = timedelta(seconds=draft.state.spec.idle_timeout_secs)
-    draft.set(quiet_since=draft.at, idle_deadline=draft.at + timeout, closing=frozenset())
+    draft.idle_since(since)

@@ -122,7 +122,8 @@ class Deployment:
     woken again (goal ASLEEP). `yielded_to` is the newer version its fixed port was left to for its start.
     `quiet_since` is when the last known activity ended, `closing` the ready tasks that the gateway was asked to
     close if nothing happened since, empty again as soon as other tasks are ready. `frozen_since` is when it fell
-    asleep with tasks that stand still.
+    asleep with tasks that stand still. Until `lease_until` it is not idle; its keep_awake rules are looked at when
+    `look_at` has come, were last at `looked_at`, and `busy` is the one that was met then.
     """
 
     identity: Identity
@@ -158,6 +159,10 @@ class Deployment:
     quiet_since: datetime | None = None
     closing: frozenset[str] = frozenset()
     frozen_since: datetime | None = None
+    lease_until: datetime | None = None
+    look_at: datetime | None = None
+    looked_at: datetime | None = None
+    busy: str | None = None
     updated_at: datetime
 
     @property
@@ -199,6 +204,11 @@ class Deployment:
         if self.frozen_since is None or self.spec.sleep_mode is not SleepMode.AUTO:
             return None
         return self.frozen_since + policy.FROZEN_FOR_TIMEOUTS * timedelta(seconds=self.spec.idle_timeout_secs)
+
+    def idle_after(self, since: datetime) -> datetime:
+        """When it has been idle for long enough if the last request ended at `since`."""
+        last = since if self.lease_until is None else max(since, self.lease_until)
+        return last + timedelta(seconds=self.spec.idle_timeout_secs)
 
     @property
     def design(self) -> Design:
@@ -269,6 +279,7 @@ class Deployment:
             self.wake_deadline,
             self.idle_deadline,
             self.retry_at,
+            self.look_at,
             self.thaw_deadline,
         )
         return min((at for at in deadlines if at is not None), default=None)

@@ -11,7 +11,7 @@ from datetime import timedelta
 from typing import Any
 
 from platformd.domain import commands, effects, events, policy
-from platformd.domain.deployment import autoscale, changes, deadlines, failure, ports, sleep
+from platformd.domain.deployment import autoscale, changes, deadlines, failure, keeping, ports, sleep
 from platformd.domain.deployment.draft import DeploymentDraft
 from platformd.domain.deployment.going_back import ROLLED_BACK
 from platformd.domain.deployment.recovery import recovered
@@ -208,6 +208,7 @@ _COMMANDS: tuple[type, ...] = (
     commands.Restart,
     commands.Cancel,
     commands.Wake,
+    commands.KeepAwake,
     commands.Sleep,
 )
 _ABOUT_TASKS: tuple[type, ...] = (
@@ -239,6 +240,9 @@ TRANSITIONS = compile_rules(
         Rule(commands.Wake, (P.ASLEEP, P.DRAINING), sleep.wake, _RISING),
         Rule(commands.Wake, (P.BACKING_OFF,), sleep.wake, (*_RISING, *_LYING_DOWN)),
         Rule(commands.Wake, (P.DONE, *_UNBORN), sleep.wake),
+        Rule(commands.KeepAwake, (P.ASLEEP, P.DRAINING), keeping.keep_awake, _RISING),
+        Rule(commands.KeepAwake, (P.BACKING_OFF,), keeping.keep_awake, (*_RISING, *_LYING_DOWN)),
+        Rule(commands.KeepAwake, (*_AWAKE, P.DONE, *_UNBORN), keeping.keep_awake),
         Rule(commands.Wake, _AWAKE, sleep.ask_again),
         Rule(commands.Sleep, _AWAKE, _sleep, (P.DRAINING,)),
         Rule(commands.Sleep, (P.BACKING_OFF,), _sleep, _LYING_DOWN),
@@ -256,6 +260,8 @@ TRANSITIONS = compile_rules(
         Rule(events.DemandMeasured, (*_RESTING, P.DRAINING, *_IDLE), ignore),
         Rule(events.PortWanted, _AWAKE, ports.port_wanted, (P.DRAINING,)),
         Rule(events.PortWanted, (P.BACKING_OFF,), ports.port_wanted, _LYING_DOWN),
+        Rule(events.Looked, _UP, keeping.looked),
+        Rule(events.Looked, tuple(phase for phase in _ALL if phase not in _UP), ignore),
         Rule(events.MemoryShort, _RESTING, sleep.memory_short, (P.DRAINING,)),
         Rule(events.MemoryShort, (*_AWAKE, P.DRAINING, *_IDLE), ignore),
         Rule(events.PortWanted, (P.ASLEEP, P.DRAINING), ports.port_wanted, (P.DRAINING,)),
@@ -272,7 +278,7 @@ TRANSITIONS = compile_rules(
         Rule(events.Superseded, (P.WAKING, P.DRAINING), _superseded),
         Rule(events.Superseded, (P.DONE, *_STUCK), ignore),
         Rule(events.TimerElapsed, _COMING, deadlines.time_elapsed, (P.BACKING_OFF, P.DRAINING)),
-        Rule(events.TimerElapsed, _UP, deadlines.time_elapsed, (P.READY,)),
+        Rule(events.TimerElapsed, _UP, deadlines.time_elapsed, (P.READY, P.STARTING)),
         Rule(events.TimerElapsed, (P.WAKING,), deadlines.time_elapsed, (P.DRAINING,)),
         Rule(events.TimerElapsed, (P.BACKING_OFF,), deadlines.time_elapsed, (*_RISING, *_LYING_DOWN, P.DONE)),
         Rule(events.TimerElapsed, (P.ASLEEP,), deadlines.time_elapsed, (P.DRAINING,)),
