@@ -69,7 +69,7 @@ def cgroups(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cg
         "cpu": "CPU is shared by the kernel's own rules: run as root, or delegate this controller",
         "memory": "memory is watched, not capped by the kernel: run as root, or delegate this controller",
         "pids": "a fork bomb is not contained: run as root, or delegate this controller",
-        "freezer": "tasks are found by their tree alone: run as root, or delegate cgroups",
+        "freezer": "sleep.mode freeze stops each process by SIGSTOP: run as root, or delegate cgroups",
     }
     found = dict(_controllers(root, own))
     return [_controller(name, found.get(name), advice[name]) for name in _WANTED_CONTROLLERS]

@@ -14,6 +14,7 @@ from platformd.cli.bench import floors, report, traffic
 from tests.cli.commands import program
 
 RUNS: dict[str, tuple[tuple[str, ...], set[str]]] = {
+    "thaw": (("--thaws", "3"), {"thaws", "warm_p50", "warm_p95", "thaw_p50", "thaw_p95"}),
     "cold-start": (("--wakes", "3", "--sleeping", "20"), {"wakes", "sleeping", "among_one", "among_many"}),
     "herd": (("--clients", "20"), {"clients", "tiny_c", "http_server"}),
     "fleet": (("--apps", "5", "--sleeping", "30"), {"apps", "sleeping", "asleep", "at_once", "awake"}),

@@ -66,6 +66,19 @@ def cold_start(wakes: int, sleeping: int) -> Report:
     return measure(wakes, sleeping)
 
 
+@bench.command(epilog="Example: platformd bench thaw --thaws 50")
+@click.option("--thaws", type=click.IntRange(1, 1000), default=200, show_default=True, metavar="N")
+@_measurement
+def thaw(thaws: int) -> Report:
+    """From a request to a frozen app to its first byte.
+
+    Beside requests to the same app while it runs, 50 ms apart.
+    """
+    from platformd.cli.bench.thaws import measure
+
+    return measure(thaws)
+
+
 @bench.command(epilog="Example: platformd bench herd --clients 500")
 @click.option("--clients", type=click.IntRange(1, 1024), default=1000, show_default=True, metavar="N")
 @_measurement
