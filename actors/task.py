@@ -54,6 +54,10 @@ class TaskActor(SnapshotActor[Task]):
             return
         self._order, self._variables = birth.order, birth.variables
         self.begin(birth.task)
+        if self._driver.intent_first:
+            # Whatever becomes of the row: a container bears its task's name, so it is found without it.
+            self.commit(birth.task, ()).add_done_callback(lambda _: self.tell_self(commands.Launch()))
+            return
         self.save_behind(birth.task, ())
         super().receive(commands.Launch())
 
@@ -150,4 +154,6 @@ def order_of(world: World, deployment: Deployment, task: Task) -> LaunchOrder:
         environment=identity.environment,
         spec=spec,
         executable=None if spec.artifact_id is None else world.executable(spec.artifact_id),
+        app_id=identity.app_id,
+        image_digest=None if spec.image is None else deployment.digests.get(spec.image),
     )

@@ -229,6 +229,7 @@ class Deployment(Answer):
     awake_because: list[str]
     keep_awake_until: Instant | None
     stale: bool
+    image_digest: str | None
     generation: int
     observed_generation: int
     created_at: Instant

@@ -12,7 +12,7 @@ from handlers.operation import Scope, operation
 from handlers.paging import page_of
 from handlers.schemas_changes import DeploymentChange, Promotion
 from handlers.schemas_traffic import Lease
-from handlers.specs import change, invalid, new_deployment, promoted, refuse_docker
+from handlers.specs import change, invalid, new_deployment, promoted
 from handlers.volumes import VolumeRule
 from platformd.domain import commands
 from platformd.domain.deployment.state import Deployment
@@ -102,7 +102,6 @@ class DeploymentsOfAppHandler(DeploymentHandler):
             "404 APP_NOT_FOUND",
             "409 ARTIFACT_INCOMPLETE",
             "409 HOSTNAME_TAKEN",
-            "501 DOCKER_UNSUPPORTED",
         ),
     )
     async def post(self, app_id: str) -> None:
@@ -172,7 +171,6 @@ class PromoteHandler(DeploymentHandler):
             "409 INVALID_STATE",
             "409 ARTIFACT_INCOMPLETE",
             "409 HOSTNAME_TAKEN",
-            "501 DOCKER_UNSUPPORTED",
         ),
     )
     async def post(self, deployment_id: str) -> None:
@@ -185,7 +183,6 @@ class PromoteHandler(DeploymentHandler):
             )
         elsewhere = body.environment != source.identity.environment
         spec = promoted(source.spec, elsewhere=elsewhere)
-        refuse_docker(spec)
         precedence = Precedence.ENVIRONMENT if elsewhere else Precedence.DEPLOYMENT
         made = await self.create(source.identity.app_id, body.environment, spec, precedence)
         if spec.networking.port != source.spec.networking.port:

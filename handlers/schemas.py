@@ -20,7 +20,6 @@ from handlers.words import (
     Id,
     Image,
     Labels,
-    Later,
     Name,
     Path,
     Quantity,
@@ -141,7 +140,19 @@ class SpecBody(Body):
     volumes: Annotated[list[VolumeBody], Meta(max_length=64)] | UnsetType = UNSET
     command: Annotated[list[Argument], Meta(min_length=1, max_length=1000)] | UnsetType | None = UNSET
     args: Annotated[list[Argument], Meta(max_length=1000)] | UnsetType = UNSET
-    user: Later | UnsetType = UNSET
+    user: (
+        Annotated[
+            str,
+            Meta(
+                min_length=1,
+                max_length=200,
+                pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*(?::[A-Za-z0-9_][A-Za-z0-9_.-]*)?$",
+                extra={"says": "a user, or user:group, by name or number"},
+            ),
+        ]
+        | UnsetType
+        | None
+    ) = UNSET
     restart: RestartBody | UnsetType = UNSET
     wake: WakeBody | UnsetType = UNSET
     sleep: SleepBody | UnsetType = UNSET

@@ -38,7 +38,7 @@ from platformd.domain.spec import (
     WakePolicy,
     contradictions,
 )
-from platformd.errors import Fault, Invalid, Unsupported
+from platformd.errors import Fault, Invalid
 
 DEFAULT_ENVIRONMENT = "development"
 # Contradictions are looked for among these; with a fault in one of them they would be found in a default.
@@ -52,6 +52,7 @@ _JUDGED_TOGETHER = (
     "/no_wake",
     "/autoscale",
     "/keep_awake",
+    "/user",
 )
 
 
@@ -59,7 +60,7 @@ def new_deployment(
     value: object, rule: VolumeRule, default: Mapping[str, object] = MappingProxyType({})
 ) -> tuple[str, DeploymentSpec]:
     """(environment, specification) of the body of a create; where it is silent `default`, the app's, speaks. Raises
-    Invalid with all faults, or Unsupported."""
+    Invalid with all faults."""
     cleaned, faults = survey(schemas.NewDeployment, value)
     if not isinstance(cleaned, dict):
         raise invalid(faults)
@@ -68,7 +69,6 @@ def new_deployment(
     faults += more
     if faults:
         raise invalid(faults)
-    refuse_docker(spec)
     return body.environment if body.environment is not UNSET else DEFAULT_ENVIRONMENT, spec
 
 
@@ -104,16 +104,6 @@ def invalid(faults: Sequence[Fault]) -> Invalid:
     return Invalid(first if len(faults) == 1 else f"{first}; and {len(faults) - 1} more", faults=faults)
 
 
-def refuse_docker(spec: DeploymentSpec) -> None:
-    """Containers come later; say so by name."""
-    if spec.process_type is ProcessType.DOCKER:
-        raise Unsupported(
-            'process_type "docker" is not supported yet; deploy a native executable with "tish"',
-            code="DOCKER_UNSUPPORTED",
-            faults=[Fault("/process_type", '"docker" is not supported yet')],
-        )
-
-
 def promoted(spec: DeploymentSpec, *, elsewhere: bool) -> DeploymentSpec:
     """What a promotion of `spec` runs: the same, but a fixed native port stays with its own environment."""
     if elsewhere and spec.process_type is ProcessType.TISH and spec.networking.port is not None:
@@ -138,12 +128,11 @@ def change(body: SpecChange, spec: DeploymentSpec, rule: VolumeRule) -> commands
     )
     faults = [replace(fault, pointer=f"/spec{fault.pointer}") for fault in _volume_faults(body, rule)]
     try:
-        after = changed(spec, wanted)
+        changed(spec, wanted)
     except Invalid as contradictory:
         raise invalid([*faults, *contradictory.faults]) from None
     if faults:
         raise invalid(faults)
-    refuse_docker(after)
     return wanted
 
 
@@ -164,6 +153,7 @@ def specification(body: schemas.SpecBody) -> DeploymentSpec:
             volumes=_mapped(body.volumes, _volumes),
             command=_mapped(body.command, tuple),
             args=_mapped(body.args, tuple),
+            user=body.user,
             restart=_mapped(body.restart, _restart),
             wake=_mapped(body.wake, _wake),
             sleep_mode=_mapped(body.sleep, _sleep_mode),

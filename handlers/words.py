@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated
 
 from msgspec import Meta, Struct
 
@@ -30,11 +30,6 @@ RESERVED_NAMES = frozenset(
         *("registries", "release", "rollback", "source", "tasks", "trigger", "webhook-deliveries"),
     }
 )
-
-
-def _not_yet(value: object) -> None:
-    if value is not None:
-        raise ValueError("is not supported yet; leave it out")
 
 
 def only(*supported: object) -> Callable[[object], None]:
@@ -73,7 +68,6 @@ def duration(low: float, high: float) -> Callable[[str | float], None]:
     return check
 
 
-Later = Annotated[Any, Meta(extra={"check": _not_yet})]
 Id = Annotated[
     str,
     Meta(

@@ -32,6 +32,7 @@ from actors.inspection import Inspection
 from actors.messages import Key, ShuttingDown
 from actors.quarantine import quarantine
 from actors.recovery import Recovery, end_all, pursue_addresses, recover
+from actors.registries import credentials
 from actors.removal import Removals
 from actors.runtime import PoolRuntime
 from actors.supervisor import Supervisor
@@ -49,15 +50,16 @@ from platformd.domain.events import TaskFact
 from platformd.domain.naming import Addresses
 from platformd.domain.operations import AdoptDomain
 from platformd.domain.spec import ProcessType
-from platformd.drivers.launch_order import NativeSettings
-from platformd.drivers.native import NativeDriver
+from platformd.drivers.base import Driver
+from platformd.drivers.composition import native_driver
+from platformd.drivers.docker.composition import docker_driver
 from platformd.errors import Conflict, PlatformError, Unavailable
 from platformd.gateway.command import command, environment
 from platformd.hub import Hub
 from platformd.links.gateway import GatewayLink
 from platformd.links.keeper import KeeperLink
 from platformd.logstore import LogStore
-from platformd.readiness import Health, Readiness
+from platformd.readiness import Health, Readiness, engine_health
 from platformd.secrets import Vault
 from platformd.store import Store
 from platformd.views import Views
@@ -134,7 +136,7 @@ class Service:
         async with AsyncExitStack() as stack:
             self._open_store(stack)
             self._start_actors(stack)
-            self._build_world()
+            self._build_world(stack)
             records = await self._meet_keeper(stack)
             await self._open_sockets()
             await self._listen_to_gateway(stack)
@@ -198,7 +200,7 @@ class Service:
         else:
             _log.info("keeper upgraded", version=version)
 
-    def _build_world(self) -> None:
+    def _build_world(self, stack: AsyncExitStack) -> None:
         settings = self.settings
         self.keeper = KeeperLink(settings.data_dir, self.loop, self._from_keeper, self._keeper_lost)
         self.artifacts = ArtifactFiles(settings.data_dir / "artifacts")
@@ -209,19 +211,19 @@ class Service:
             self.directory, self.store, self.gateway.send, full, self.loop, self.aside
         )
         self.traffic.on_synced = self._gateway_synced
-        self.native = NativeDriver(
+        loop, sink, line = self.loop, self._hear_of_task, self._write_line
+        self.native = native_driver(settings, loop=loop, sink=sink, send=self.keeper.send, write_line=line)
+        self.docker = docker_driver(
+            settings,
+            loop=loop,
+            sink=sink,
             send=self.keeper.send,
-            loop=self.loop,
-            sink=self._hear_of_task,
-            settings=NativeSettings(
-                data_dir=settings.data_dir,
-                task_ports=settings.task_ports,
-                run_as=settings.run_as and (settings.run_as.uid, settings.run_as.gid),
-                volume_roots=settings.volume_root,
-            ),
-            system_line=self._write_line,
+            write_line=line,
+            credentials=lambda app_id, image: credentials(self.world, app_id, image),
+            on_engine=lambda trouble: self.readiness.set(*engine_health(trouble)),
         )
-        drivers = {ProcessType.TISH: self.native}
+        stack.callback(self.docker.close)
+        drivers: dict[ProcessType, Driver] = {ProcessType.TISH: self.native, ProcessType.DOCKER: self.docker}
         world = World(
             directory=self.directory,
             timers=self.timers,
@@ -259,7 +261,7 @@ class Service:
         addresses = Addresses(scheme=settings.public_scheme, domain=settings.domain, port=port)
         context = Context(
             settings=settings,
-            views=Views(self.store, addresses, usage=self._usage, load=self._load),
+            views=Views(self.store, addresses, usage=self._usage, load=self._load, stale=self.docker.stale),
             configured=ConfigurationViews(self.store.reader, addresses),
             hub=self.hub,
             logs=self.logs,
@@ -285,6 +287,7 @@ class Service:
         found: Recovery = recover(self.world, records, self.host_restarted)
         self.aside(partial(pursue_addresses, self.world))
         self.native.end_strays(found.known)
+        self.docker.end_strays(found.known)
         self.readiness.recovered()
         self.removals.resume()
         self.readiness.set("store", Health.OK)
@@ -308,6 +311,7 @@ class Service:
         while True:
             await asyncio.sleep(RECONCILE_SECS)
             self.native.reconcile()
+            self.docker.reconcile()
 
     def _hear_of_task(self, task_id: str, fact: TaskFact) -> None:
         """From the driver, on the loop's thread or one of its workers. After the actors are gone nobody listens."""
@@ -355,7 +359,7 @@ class Service:
         return self.readiness()
 
     def _usage(self, task_id: str) -> views.Usage | None:
-        used = self.native.usage([task_id]).get(task_id)
+        used = self.native.usage([task_id]).get(task_id) or self.docker.usage([task_id]).get(task_id)
         return None if used is None else views.Usage(used.cpu_percent, used.memory_bytes)
 
     def _capabilities(self) -> Mapping[str, tuple[bool, str]]:

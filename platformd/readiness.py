@@ -18,6 +18,13 @@ class Health(StrEnum):
     UNREADY = "unready"
 
 
+def engine_health(trouble: str | None) -> tuple[str, Health, str | None]:
+    """How the Docker engine is: native apps need none, so its absence is no reason to be unready."""
+    if trouble is None:
+        return "docker", Health.OK, None
+    return "docker", Health.DEGRADED, f"the Docker engine does not answer ({trouble}): containers wait for it"
+
+
 class Readiness:
     """Called it gives what `/readyz` shows."""
 

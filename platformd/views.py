@@ -212,6 +212,7 @@ class Views:
             "awake_because": self._awake_because(deployment),
             "keep_awake_until": wall_clock(deployment.lease_until) if _leased(deployment) else None,
             "stale": self._stale(identity.id),
+            "image_digest": deployment.image_digest,
             "generation": deployment.generation,
             "observed_generation": deployment.observed_generation,
             "created_at": timestamp(identity.created_at),

@@ -112,6 +112,7 @@ def test_a_new_deployment(store, views):
         "awake_because": ["starting"],
         "keep_awake_until": None,
         "stale": False,
+        "image_digest": None,
         "generation": 1,
         "observed_generation": 0,
         "created_at": SHOWN_AT,

@@ -26,6 +26,21 @@ class Launched:
 
 
 @dataclass(frozen=True, slots=True)
+class ImageWanted:
+    """Its image is not there yet and is being pulled."""
+
+    image: str
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFound:
+    """Its image is there; `digest` is what it is from now on."""
+
+    image: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
 class LaunchWaits:
     """It cannot start now but may later (a port in use, no port left); `reason` says who or what is in the way."""
 
@@ -117,6 +132,22 @@ class Created:
 class TaskReady:
     task_id: str
     address: tuple[str, int] | None
+
+
+@dataclass(frozen=True, slots=True)
+class TaskPulling:
+    """The task's image is being pulled."""
+
+    task_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ImagePinned:
+    """The task's image is there, and `digest` is what `image` means for this deployment from now on."""
+
+    task_id: str
+    image: str
+    digest: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,6 +287,8 @@ class PortReturned:
 
 TaskFact = (
     Launched
+    | ImageWanted
+    | ImageFound
     | LaunchWaits
     | LaunchFailed
     | Probed
@@ -273,6 +306,8 @@ TaskFact = (
 DeploymentFact = (
     Created
     | TaskReady
+    | TaskPulling
+    | ImagePinned
     | TaskUnready
     | TaskFrozen
     | TaskStopping

@@ -228,6 +228,10 @@ def contradictions(spec: DeploymentSpec) -> list[Fault]:
         faults.append(Fault("/artifact_id", "a docker deployment takes an image, not an artifact"))
     if spec.process_type is ProcessType.TISH and spec.image is not None:
         faults.append(Fault("/image", "a tish deployment takes an artifact_id, not an image"))
+    if spec.process_type is ProcessType.TISH and spec.user is not None:
+        faults.append(Fault("/user", "native tasks run as the account of --run-as; leave it out"))
+    if spec.process_type is ProcessType.DOCKER and spec.networking.protocol is Protocol.HTTP_FD:
+        faults.append(Fault("/networking/protocol", 'a container cannot inherit a socket; use "http"'))
     if spec.process_type is ProcessType.TISH and spec.networking.port is not None and spec.replicas > 1:
         faults.append(
             Fault(

@@ -21,8 +21,9 @@ Sink = Callable[[str, TaskFact], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LaunchOrder:
-    """All a driver needs to start one task. `executable` is the artifact's file (native) or None; `env` are its own
-    variables, there only in the order that `launch` gets: in the clear, and so never shown."""
+    """All a driver needs to start one task. `executable` is the artifact's file (native) or None; `image_digest` what
+    the image was pinned to when it was first found; `env` are its own variables, there only in the order that `launch`
+    gets: in the clear, and so never shown."""
 
     task_id: str
     deployment_id: str
@@ -32,6 +33,8 @@ class LaunchOrder:
     environment: str
     spec: DeploymentSpec
     executable: Path | None = None
+    app_id: str = ""
+    image_digest: str | None = None
     env: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
@@ -46,7 +49,11 @@ class Usage:
 
 
 class Driver(Protocol):
-    """One way of running tasks."""
+    """One way of running tasks. With `intent_first` a task's row is durable before it is launched; without, the driver
+    keeps a record of its own of what it was told to launch, and the row may follow."""
+
+    @property
+    def intent_first(self) -> bool: ...
 
     def launch(self, order: LaunchOrder) -> None:
         """Start it: Launched, then Probed once its own listener answers (or Exited); or LaunchWaits/LaunchFailed."""

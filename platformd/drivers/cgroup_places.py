@@ -93,6 +93,20 @@ class Cgroups:
         return V2(folders[""], self.controllers) if "" in folders else V1(folders)
 
 
+def holding(pid: int, name: str) -> Group | None:
+    """The group called `name` (or made of it, as in "docker-<name>.scope") in which `pid` is; None when it is in none
+    that can be reached from here."""
+    paths, found = _paths(pid), {}
+    for mount in _mounts():
+        for controller in mount.controllers or {""}:
+            path = paths.get(controller)
+            if path is not None and name in path and (folder := mount.place(path)).is_dir():
+                found[controller] = folder
+    if "memory" in found:
+        return V1({controller: folder for controller, folder in found.items() if controller})
+    return V2(found[""], frozenset({"memory", "cpu"})) if "" in found else None
+
+
 def _detect_v2(mounts: tuple[Mount, ...], own: Mapping[str, str], name: str) -> Cgroups | None:
     for mount in mounts:
         if mount.controllers or "" not in own:

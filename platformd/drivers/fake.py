@@ -88,6 +88,8 @@ class FakeTask:
 class FakeDriver:
     """Keeps `drivers.base.Driver`. `script` is for all tasks, `scripts` by deployment or task id for some."""
 
+    intent_first = False
+
     def __init__(self, sink: Sink, script: Script = READY) -> None:
         self.script = script
         self.scripts: dict[str, Script] = {}

@@ -27,15 +27,16 @@ class HttpCheck:
         path: str,
         timeout: float,
         done: Callable[[int | None], None],
+        host: str = HOST,
     ) -> None:
         self._loop, self._done = loop, done
-        self._request = _request(port, path)
+        self._request = _request(host, port, path)
         self._answer = b""
         self._socket = socket.socket(
             socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
         )
         self._timer = loop.call_later(timeout, self._finish, None)
-        outcome = self._socket.connect_ex((HOST, port))
+        outcome = self._socket.connect_ex((host, port))
         if outcome in (0, errno.EINPROGRESS):
             loop.add_writer(self._socket, self._writable)
         else:
@@ -94,8 +95,8 @@ def final_status(answer: bytes) -> tuple[int | None, bytes]:
     return None, answer
 
 
-def _request(port: int, path: str) -> bytes:
+def _request(host: str, port: int, path: str) -> bytes:
     return (
-        f"GET {path} HTTP/1.1\r\nHost: {HOST}:{port}\r\nUser-Agent: platformd-probe\r\nAccept: */*\r\n"
+        f"GET {path} HTTP/1.1\r\nHost: {host}:{port}\r\nUser-Agent: platformd-probe\r\nAccept: */*\r\n"
         "Connection: close\r\n\r\n"
     ).encode()

@@ -47,7 +47,7 @@ def message(
     spec = order.spec
     owner = _owner(spec.user, settings.run_as)
     for volume in spec.volumes:
-        _check_volume(volume.host_path, settings)
+        check_volume(volume.host_path, settings.data_dir, settings.volume_roots)
     ids = {} if owner is None else {"uid": owner[0], "gid": owner[1]}
     inherits = spec.networking.protocol is Protocol.HTTP_FD
     listen = {"listen": [HOST, port]} if inherits else {}
@@ -122,16 +122,16 @@ def _group_of(uid: int) -> int:
         return uid
 
 
-def _check_volume(host_path: str, settings: NativeSettings) -> None:
+def check_volume(host_path: str, data_dir: Path, volume_roots: tuple[Path, ...]) -> None:
     """Symlinks may have changed since the deployment was accepted, so where it leads is asked at each start."""
     path = Path(os.path.realpath(host_path))
     if not path.exists():
         raise Refused(
             "VOLUME_MISSING", f"volume {host_path} does not exist; create it for the user the task runs as"
         )
-    data_dir = Path(os.path.realpath(settings.data_dir))
+    data_dir = Path(os.path.realpath(data_dir))
     volumes = data_dir / "volumes"
-    roots = (_DATA, volumes, *settings.volume_roots)
+    roots = (_DATA, volumes, *volume_roots)
     allowed = any(path.is_relative_to(os.path.realpath(root)) for root in roots)
     private = (path.is_relative_to(data_dir) and not path.is_relative_to(volumes)) or data_dir.is_relative_to(
         path

@@ -121,12 +121,13 @@ def _in_tables(port: int) -> Listener | None:
     return None
 
 
-def connects(port: int) -> bool:
-    """True when a connection is accepted at once; on loopback the kernel knows without waiting."""
+def connects(port: int, host: str = HOST) -> bool:
+    """True when a connection is accepted at once; on loopback and on a bridge of this machine the kernel knows
+    without waiting."""
     sock = socket.SocketType(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
-    outcome = sock.connect_ex((HOST, port))
+    outcome = sock.connect_ex((host, port))
     if outcome == errno.EINPROGRESS:
-        outcome = sock.connect_ex((HOST, port))
+        outcome = sock.connect_ex((host, port))
     sock.close()
     return outcome in (0, errno.EISCONN)
 

@@ -41,6 +41,8 @@ _CROSSING_SECS = 0.5
 class NativeDriver:
     """Keeps `drivers.base.Driver`. Made on the loop thread; `close` is called there too."""
 
+    intent_first = False
+
     def __init__(
         self,
         *,

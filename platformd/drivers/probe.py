@@ -21,7 +21,7 @@ from platformd.domain.spec import Networking, Protocol
 from platformd.drivers import proc
 from platformd.drivers.health import HealthRecord, good
 from platformd.drivers.http_check import HttpCheck
-from platformd.drivers.listeners import Listener, Listeners, connects, holder, holds
+from platformd.drivers.listeners import HOST, Listener, Listeners, connects, holder, holds
 from platformd.drivers.timerfd import Timer
 
 HealthFact = HealthMissed | HealthRestored | HealthLost
@@ -33,19 +33,31 @@ _CLOSEST_RELATIVES = 32
 _SEARCH_AGAIN = 1.0
 
 
+def _nobody(_inode: int) -> None:
+    return
+
+
+def _nowhere(_inode: int, answer: Callable[[bool], None]) -> None:
+    answer(False)
+
+
 @dataclass(slots=True, kw_only=True)
 class Target:
     """What to look at, and whom to tell. `search(inode, answer)` finds out, off the loop, whether any process of the
-    task holds that socket. `on_stranger` is told once when somebody else listens on the task's port."""
+    task holds that socket. `on_stranger` is told once when somebody else listens on the task's port. Without a `pid`
+    the address is the task's own, and nobody else can listen there; `must_answer`: a connection proves nothing, since
+    somebody accepts it on the task's behalf."""
 
     task_id: str
-    pid: int
+    pid: int | None
     port: int | None
+    host: str = HOST
+    must_answer: bool = False
     networking: Networking
     on_ready: Callable[[], None]
     on_health: Callable[[HealthFact], None]
-    on_stranger: Callable[[int], None]
-    search: Callable[[int, Callable[[bool], None]], None]
+    on_stranger: Callable[[int], None] = _nobody
+    search: Callable[[int, Callable[[bool], None]], None] = _nowhere
 
 
 @dataclass(slots=True)
@@ -147,13 +159,16 @@ class Prober:
     # ---- one look ------------------------------------------------------------------------------------------
 
     def _step(self, watch: _Watch, now: float) -> None:
-        networking = watch.target.networking
+        target = watch.target
+        networking = target.networking
         if networking.protocol is Protocol.NONE:
             self._ready(watch)
         elif networking.protocol is Protocol.HTTP and not self._own_listener(watch, now):
             self._missed(watch)
-        elif networking.protocol is Protocol.HTTP and networking.health_path is None:
-            self._ready(watch) if connects(watch.port) else self._again(watch)
+        elif (
+            networking.protocol is Protocol.HTTP and networking.health_path is None and not target.must_answer
+        ):
+            self._ready(watch) if connects(watch.port, target.host) else self._again(watch)
         else:
             self._ask(watch)
 
@@ -165,6 +180,7 @@ class Prober:
             networking.health_path or "/",
             networking.health_timeout_secs,
             lambda status: self._answered(watch, status),
+            watch.target.host,
         )
 
     def _answered(self, watch: _Watch, status: int | None) -> None:
@@ -205,22 +221,18 @@ class Prober:
     # ---- whose listener ------------------------------------------------------------------------------------
 
     def _own_listener(self, watch: _Watch, now: float) -> bool:
+        if watch.target.pid is None:
+            return True
         listener = self._listeners.at(watch.port)
         if listener is None:
             return False
-        if watch.owned == listener.inode or self._close_relative_holds(watch.target.pid, listener):
+        if watch.owned == listener.inode or _close_relative_holds(watch.target.pid, listener):
             watch.owned = listener.inode
             return True
         if not watch.searching and (listener.inode != watch.stranger or now >= watch.stranger_until):
             watch.searching = True
             watch.target.search(listener.inode, lambda own: self._found(watch, listener.inode, own))
         return False
-
-    def _close_relative_holds(self, pid: int, listener: Listener) -> bool:
-        held = holds(pid, listener.inode)
-        if held is None:  # a program that hides its descriptors; then its user has to do
-            return proc.uid(pid) == listener.uid
-        return held or holder(listener.inode, proc.below([pid], _CLOSEST_RELATIVES) or ()) is not None
 
     def _found(self, watch: _Watch, inode: int, own: bool) -> None:
         """The answer of a search; on the loop."""
@@ -234,3 +246,10 @@ class Prober:
         if not watch.told_of_stranger:
             watch.told_of_stranger = True
             watch.target.on_stranger(inode)
+
+
+def _close_relative_holds(pid: int, listener: Listener) -> bool:
+    held = holds(pid, listener.inode)
+    if held is None:  # a program that hides its descriptors; then its user has to do
+        return proc.uid(pid) == listener.uid
+    return held or holder(listener.inode, proc.below([pid], _CLOSEST_RELATIVES) or ()) is not None

@@ -128,9 +128,13 @@ class Commands:
         stream = segments.STREAMS.index(request.message["stream"])
         lines = [line.encode("utf-8", "surrogateescape") for line in request.message["lines"]]
         journals = self.keeper.journals
-        journals.of(proper_name(request.message["deployment"]), proper_name(request.message["task"])).lines(
-            stream, lines
+        journal = journals.of(
+            proper_name(request.message["deployment"]), proper_name(request.message["task"])
         )
+        journal.lines(stream, lines)
+        cursor = request.message.get("cursor")
+        if isinstance(cursor, str):
+            journal.mark(cursor)
 
     def offer(self, request: Request) -> None:
         if len(request.fds) != 1:

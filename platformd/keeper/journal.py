@@ -67,6 +67,20 @@ class Journal:
         if batch:
             self.write(stream, [Part([b"".join(batch)], len(batch))])
 
+    def mark(self, cursor: str) -> None:
+        """Keep, beside the lines, how far they reach in the record of whoever sends them."""
+        try:
+            os.makedirs(self.writer.folder, 0o700, exist_ok=True)
+            fd = os.open(f"{self.writer.folder}/cursor", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError:
+            return
+        try:
+            os.ftruncate(fd, os.pwrite(fd, cursor.encode(), 0))
+        except OSError:
+            pass  # those lines come once more after a restart, rather than not at all
+        finally:
+            os.close(fd)
+
     def stored_open_line(self, stream: int) -> bytes:
         """The beginning of a line that an earlier keeper had read and stored, but not the end of."""
         try:

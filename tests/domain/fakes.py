@@ -162,6 +162,7 @@ class FakeDriver:
     address: tuple[str, int] | None
     processes: dict[str, Process] = field(default_factory=dict)
     launching: dict[str, tuple[int, int]] = field(default_factory=dict)
+    pulling: set[str] = field(default_factory=set)
     unprobed: set[str] = field(default_factory=set)
     killing: set[str] = field(default_factory=set)
     sweeping: set[str] = field(default_factory=set)
@@ -173,6 +174,8 @@ class FakeDriver:
 
     def launched(self, task_id: str, now: datetime, stubborn: bool = False) -> None:
         slot, generation = self.launching.pop(task_id)
+        if task_id in self.pulling:
+            self.image(task_id)
         process = self.processes.get(task_id)
         if process is None:
             process = self.processes[task_id] = Process(task_id, slot, generation, stubborn=stubborn)
@@ -183,6 +186,15 @@ class FakeDriver:
         self.unprobed.add(task_id)
         if not process.alive:
             self.untold.add(task_id)
+
+    def image(self, task_id: str) -> None:
+        """It is not there, or there at last."""
+        if task_id in self.pulling:
+            self.pulling.discard(task_id)
+            self.tell(task_id, events.ImageFound("nginx", "sha256:1"))
+        else:
+            self.pulling.add(task_id)
+            self.tell(task_id, events.ImageWanted("nginx"))
 
     def waits(self, task_id: str) -> None:
         del self.launching[task_id]
@@ -283,7 +295,15 @@ class FakeDriver:
             memory.clear()
 
     def _memories(self) -> tuple[set[str], ...]:
-        return (self.unprobed, self.killing, self.sweeping, self.unhealthy, self.freezing, self.untold)
+        return (
+            self.pulling,
+            self.unprobed,
+            self.killing,
+            self.sweeping,
+            self.unhealthy,
+            self.freezing,
+            self.untold,
+        )
 
     def _end(self, task_id: str) -> None:
         process = self.processes.get(task_id)

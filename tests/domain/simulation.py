@@ -112,6 +112,7 @@ class Simulation:
         for name in driver.launching:
             stubborn = self.random.random() < 0.1
             found.append((f"launched {name}", lambda n=name, s=stubborn: driver.launched(n, world.now, s)))
+            found.append((f"image of {name}", lambda n=name: driver.image(n)))
             if name not in driver.processes and self.random.random() < 0.1:
                 act = self.random.choice((driver.waits, driver.fails))
                 found.append((f"{act.__name__} {name}", lambda n=name, act=act: act(n)))

@@ -57,10 +57,13 @@ def test_every_arrow_of_the_drawing_is_taken() -> None:
 
 
 def arrows() -> set[tuple[Phase, Phase]]:
-    """Where the deployment's table says it can go. Nothing leads to `pulling` yet, and after a restart anything may."""
+    """Where the deployment's table says it can go. What `pulling` leads to is as for `starting`, and
+    after a restart anything may."""
     return {
         (Phase(phase), Phase(target))
         for (phase, event), rule in deployments.TRANSITIONS.items()
         for target in rule.leads_to
-        if event is not events.Recovered and phase not in (target, Phase.PULLING)
+        if event is not events.Recovered
+        and phase != target
+        and (phase != Phase.PULLING or target == Phase.STARTING)
     }

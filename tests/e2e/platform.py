@@ -44,7 +44,8 @@ class Platform:
     def __init__(self, data_dir: Path, *flags: str, env: Mapping[str, str] | None = None) -> None:
         self.data_dir = data_dir
         self.flags = flags
-        self.env = {**os.environ, **(env or {})}
+        no_engine = {"PLATFORMD_DOCKER_HOST": f"unix://{data_dir}.no-engine"}  # none of this machine's
+        self.env = {**os.environ, **no_engine, **(env or {})}
         self.process: subprocess.Popen[str] | None = None
         self.api_url = self.gateway_url = ""
         self.log = data_dir.parent / f"{data_dir.name}.log"

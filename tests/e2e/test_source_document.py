@@ -86,8 +86,12 @@ def write_line(server: Platform) -> Callable[[str], str]:
     return wait
 
 
-def test_docker_is_named_but_not_supported_yet(shell: Shell) -> None:  # noqa: F811 - the fixture
-    assert shell.run(CREATE_DOCKER, "[.status, .code] | @csv") == '501,"DOCKER_UNSUPPORTED"'
+def test_an_image_waits_where_no_engine_is(server: Platform, shell: Shell) -> None:  # noqa: F811 - the fixture
+    made = shell.run(CREATE_DOCKER, "[.status, .id] | @tsv").split()
+    assert made[0] == "pending"
+    waiting = server.wait(made[1], lambda d: d["reason"] is not None)
+    assert (waiting["status"], waiting["reason"]["code"]) == ("pending", "ENGINE_UNAVAILABLE")
+    server.api("POST", f"/deployments/{made[1]}/cancel")
 
 
 def test_scaled_to_zero_it_is_woken_by_traffic(server: Platform, deployed: Shell) -> None:  # noqa: F811 - the fixture

@@ -71,7 +71,7 @@ async def test_without_an_artifact_it_waits_for_a_build(api: Served) -> None:
             "INVALID",
             ["/autoscale/max", "/autoscale/target_concurrency"],
         ),
-        ({"process_type": "docker", "image": "nginx:latest"}, 501, "DOCKER_UNSUPPORTED", ["/process_type"]),
+        ({"user": "root"}, 422, "INVALID", ["/user"]),
         ({"image": "nginx:latest"}, 422, "INVALID", ["/image"]),
     ],
 )

@@ -97,5 +97,7 @@ def write_line(background: Background) -> Callable[[str], str]:
     return lambda deployment_id: background.run(write(deployment_id))
 
 
-def test_docker_is_named_but_not_supported_yet(shell: Shell) -> None:  # noqa: F811 - the fixture
-    assert shell.run(CREATE_DOCKER, "[.status, .code] | @csv") == '501,"DOCKER_UNSUPPORTED"'
+def test_an_image_is_deployed(shell: Shell) -> None:  # noqa: F811 - the fixture
+    assert (
+        shell.run(CREATE_DOCKER, "[.status, .spec.image] | @csv") == '"pending","ghcr.io/myorg/my-api:latest"'
+    )

@@ -17,7 +17,7 @@ from handlers.validation import MAX_FAULTS, collect, collect_query, survey
 from handlers.volumes import VolumeRule
 from platformd import clock
 from platformd.domain.spec import CpuPolicy, DeploymentSpec, NoWake, Protocol
-from platformd.errors import Invalid, PlatformError, Unsupported
+from platformd.errors import Invalid, PlatformError
 from platformd.views import SORTS, spec_object
 
 RULE = VolumeRule.of(PurePosixPath("/var/lib/platformd"), [PurePosixPath("/srv/volumes")])
@@ -146,23 +146,11 @@ def test_a_rule_of_keep_awake_names_what_is_busy(rule: dict[str, Any], pointer: 
     assert faults_of({"keep_awake": rule}).keys() == {pointer}
 
 
-@pytest.mark.parametrize(
-    ("body", "pointer"),
-    [
-        ({"user": "root"}, "/user"),
-    ],
-)
-def test_what_is_not_supported_yet_is_refused_by_name(body: dict[str, Any], pointer: str) -> None:
-    found = faults_of(body)
-    assert found.keys() == {pointer}
-    assert "not supported yet" in found[pointer]
-
-
-def test_docker_is_named_but_unsupported_and_its_own_faults_come_first() -> None:
-    with pytest.raises(Unsupported) as refused:
-        new_deployment({"process_type": "docker", "image": "nginx"}, RULE)
-    assert refused.value.faults[0].pointer == "/process_type"
+def test_what_is_for_the_other_kind_is_refused() -> None:
     assert faults_of({"process_type": "docker", "artifact_id": ARTIFACT}).keys() == {"/artifact_id"}
+    inherited = {"process_type": "docker", "image": "nginx", "networking": {"protocol": "http+fd"}}
+    assert faults_of(inherited).keys() == {"/networking/protocol"}
+    assert faults_of({"user": "app"}).keys() == {"/user"}
 
 
 @pytest.mark.parametrize("cpu", ["100m", "0.5", 2, 0.25, "2"])

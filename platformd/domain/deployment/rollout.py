@@ -9,7 +9,7 @@ from datetime import timedelta
 
 from platformd.domain import effects, policy
 from platformd.domain.deployment.draft import DeploymentDraft
-from platformd.domain.deployment.state import Deployment, Goal, Member, Phase, Stage, Status
+from platformd.domain.deployment.state import ON_THE_WAY, Deployment, Goal, Member, Phase, Stage, Status
 from platformd.domain.snapshot import Reason
 
 SCALED_DOWN = Reason(code="SCALED_DOWN", message="fewer replicas are wanted")
@@ -94,7 +94,7 @@ def _replace_one(draft: DeploymentDraft) -> None:
     ready unless the two cannot be side by side."""
     state = draft.state
     outdated = state.outdated
-    if not outdated or any(member.stage is Stage.STARTING for member in set(state.live) - set(outdated)):
+    if not outdated or any(member.stage in ON_THE_WAY for member in set(state.live) - set(outdated)):
         return
     if len({member.slot for member in state.live}) < state.tasks_total:
         return
@@ -207,7 +207,7 @@ def phase_of(state: Deployment) -> Phase:
     if state.retry_at is not None and not state.live:
         return Phase.BACKING_OFF
     if state.status is Status.PENDING:
-        return Phase.STARTING
+        return Phase.PULLING if state.in_stage(Stage.PULLING) else Phase.STARTING
     if not state.ready:
         return Phase.STARTING if state.wake_deadline is None else Phase.WAKING
     return Phase.READY if state.generation == state.observed_generation else Phase.UPDATING

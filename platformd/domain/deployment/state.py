@@ -59,12 +59,16 @@ class Goal(StrEnum):
 class Stage(StrEnum):
     """How far one task of the deployment is, as the deployment sees it."""
 
+    PULLING = "pulling"  # its image is being fetched
     STARTING = "starting"
     READY = "ready"
     FREEZING = "freezing"
     FROZEN = "frozen"  # stands still: no target, wants no probe, wakes by a thaw
     STOPPING = "stopping"
     ENDING = "ending"  # its process is gone, what it left behind is being ended
+
+
+ON_THE_WAY = (Stage.PULLING, Stage.STARTING)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,7 +127,8 @@ class Deployment:
     `quiet_since` is when the last known activity ended, `closing` the ready tasks that the gateway was asked to
     close if nothing happened since, empty again as soon as other tasks are ready. `frozen_since` is when it fell
     asleep with tasks that stand still. Until `lease_until` it is not idle; its keep_awake rules are looked at when
-    `look_at` has come, were last at `looked_at`, and `busy` is the one that was met then.
+    `look_at` has come, were last at `looked_at`, and `busy` is the one that was met then. `digests` says what each
+    image it has run means, whatever the registry says by now.
     """
 
     identity: Identity
@@ -163,11 +168,17 @@ class Deployment:
     look_at: datetime | None = None
     looked_at: datetime | None = None
     busy: str | None = None
+    digests: Mapping[str, str] = field(default_factory=dict)
     updated_at: datetime
 
     @property
     def id(self) -> str:
         return self.identity.id
+
+    @property
+    def image_digest(self) -> str | None:
+        """What its image means for as long as it lives, once it was found."""
+        return None if self.spec.image is None else self.digests.get(self.spec.image)
 
     def refuse_if_finished(self, verb: str) -> None:
         """InvalidState for what is final: it cannot be `verb` (changed, woken, …) any more."""
@@ -180,8 +191,8 @@ class Deployment:
 
     @property
     def live(self) -> tuple[Member, ...]:
-        """The tasks that are meant to serve: starting or ready."""
-        return self.in_stage(Stage.STARTING, Stage.READY)
+        """The tasks that are meant to serve: on the way, or ready."""
+        return self.in_stage(*ON_THE_WAY, Stage.READY)
 
     @property
     def ready(self) -> tuple[Member, ...]:

@@ -11,12 +11,12 @@ from datetime import timedelta
 from typing import Any
 
 from platformd.domain import commands, effects, events, policy
-from platformd.domain.deployment import autoscale, changes, deadlines, failure, keeping, ports, sleep
+from platformd.domain.deployment import autoscale, changes, deadlines, failure, images, keeping, ports, sleep
 from platformd.domain.deployment.draft import DeploymentDraft
 from platformd.domain.deployment.going_back import ROLLED_BACK
 from platformd.domain.deployment.recovery import recovered
 from platformd.domain.deployment.rollout import CANCELLED, UNKNOWN, settle, superseded
-from platformd.domain.deployment.state import Deployment, Goal, Phase, Stage, Status
+from platformd.domain.deployment.state import ON_THE_WAY, Deployment, Goal, Phase, Stage, Status
 from platformd.domain.effects import DeploymentEffect, Moment
 from platformd.domain.machine import Rule, Step, compile_rules, ignore
 from platformd.errors import InvalidState, Unavailable
@@ -52,6 +52,7 @@ def visible(state: Deployment) -> tuple[object, ...]:
         state.observed_generation,
         state.current,
         state.superseded_by,
+        state.image_digest,
         state.tasks_ready,
         state.tasks_total,
     )
@@ -95,7 +96,7 @@ def _task_ready(draft: DeploymentDraft, event: events.TaskReady) -> None:
     if member.stage is Stage.FROZEN:
         sleep.found_running(draft, member, event)
         return
-    if member.stage is not Stage.STARTING:
+    if member.stage not in ON_THE_WAY:
         return
     ready_at = member.ready_at or draft.at
     draft.put(replace(member, stage=Stage.READY, address=event.address, ready_at=ready_at))
@@ -179,6 +180,10 @@ def _task_rules() -> Iterator[Rule]:
     yield Rule(events.TaskFrozen, (P.DRAINING,), sleep.task_frozen, _RESTING)
     yield Rule(events.TaskFrozen, _UP, sleep.task_frozen, (P.STARTING,))
     yield Rule(events.TaskFrozen, (*_COMING, P.WAKING, *_RESTING), sleep.task_frozen)
+    yield Rule(events.TaskPulling, (P.STARTING,), images.task_pulling, (P.PULLING,))
+    yield Rule(events.TaskPulling, (P.PULLING, *_UP, P.WAKING, *_RESTING, P.DRAINING), images.task_pulling)
+    yield Rule(events.ImagePinned, (P.PULLING,), images.image_pinned, (P.STARTING,))
+    yield Rule(events.ImagePinned, (P.STARTING, *_UP, P.WAKING, *_RESTING, P.DRAINING), images.image_pinned)
     yield Rule(events.TaskUnready, _UP, _task_unready, (P.STARTING,))
     yield Rule(events.TaskUnready, (*_COMING, P.WAKING, *_RESTING, P.DRAINING), _task_unready)
     yield Rule(events.TaskWaiting, (*_COMING, P.WAKING), ports.task_waiting, (P.DRAINING,))
@@ -213,6 +218,8 @@ _COMMANDS: tuple[type, ...] = (
 )
 _ABOUT_TASKS: tuple[type, ...] = (
     events.TaskReady,
+    events.TaskPulling,
+    events.ImagePinned,
     events.TaskUnready,
     events.TaskFrozen,
     events.TaskStopping,
@@ -229,7 +236,8 @@ TRANSITIONS = compile_rules(
         *_change_rules(commands.Change, changes.change),
         Rule(commands.Scale, _UNBORN, changes.scale_unborn),
         Rule(commands.Change, _UNBORN, changes.change_unborn, (P.STARTING, P.ASLEEP)),
-        Rule(commands.Restart, (*_COMING, P.WAKING, *_LYING_DOWN, P.DONE), changes.restart),
+        Rule(commands.Restart, _COMING, changes.restart, (P.STARTING,)),
+        Rule(commands.Restart, (P.WAKING, *_LYING_DOWN, P.DONE), changes.restart),
         Rule(commands.Restart, _UP, changes.restart, (P.STARTING, P.UPDATING)),
         Rule(commands.Restart, (P.BACKING_OFF,), changes.restart, _RISING),
         Rule(commands.Restart, _UNBORN, ignore),

@@ -83,6 +83,14 @@ def _launched_too_late(draft: TaskDraft, event: events.Launched) -> None:
     draft.order(effects.Kill())
 
 
+def _image_wanted(draft: TaskDraft, event: events.ImageWanted) -> None:
+    draft.report(events.TaskPulling(draft.state.id))
+
+
+def _image_found(draft: TaskDraft, event: events.ImageFound) -> None:
+    draft.report(events.ImagePinned(draft.state.id, event.image, event.digest))
+
+
 def _waits(draft: TaskDraft, event: events.LaunchWaits) -> None:
     draft.set(reason=event.reason, retry_at=draft.at + policy.PORT_RETRY)
     draft.report(events.TaskWaiting(draft.state.id, event.reason))
@@ -233,6 +241,10 @@ TRANSITIONS = compile_rules(
         Rule(events.Launched, (P.STOPPING,), _launched_while_stopping),
         Rule(events.Launched, LIVING, ignore),
         Rule(events.Launched, _FINAL, _launched_too_late),
+        Rule(events.ImageWanted, (P.PENDING,), _image_wanted),
+        Rule(events.ImageWanted, (*ALIVE, *LYING, P.STOPPING, *_FINAL), ignore),
+        Rule(events.ImageFound, (P.PENDING,), _image_found),
+        Rule(events.ImageFound, (*ALIVE, *LYING, P.STOPPING, *_FINAL), ignore),
         Rule(events.LaunchWaits, (P.PENDING,), _waits),
         Rule(events.LaunchWaits, (P.STOPPING,), _not_begun_while_stopping, (P.STOPPING, P.STOPPED)),
         Rule(events.LaunchWaits, (*LIVING, *_FINAL), ignore),

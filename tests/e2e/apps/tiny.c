@@ -1,4 +1,4 @@
-/* A small HTTP server for the tests: listens on $PORT and does as its environment says.
+/* A small HTTP server for the tests: listens on $HOST:$PORT and does as its environment says.
  *   START_MS   sleep before listening            EXIT_CODE  exit with it instead of listening (after START_MS)
  *   COUNT_FILE append a line at each start       NEVER      never listen
  *   IGNORE_TERM ignore SIGTERM                   HEALTH_MS  answer /health with 503 until so long after the start
@@ -108,7 +108,7 @@ int main(void) {
     }
     if (getenv("NEVER") || !port)
         for (;;) pause();
-    struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons(atoi(port)), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons(atoi(port)), .sin_addr.s_addr = inet_addr(getenv("HOST") ? getenv("HOST") : "127.0.0.1")};
     listener = socket(AF_INET, SOCK_STREAM, 0);
     setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
     if (bind(listener, (struct sockaddr *)&at, sizeof at) || listen(listener, 1024)) {

@@ -1,0 +1,73 @@
+"""Puts the driver together for `platformd.app`: settings in, a driver out that speaks to the keeper."""
+
+from __future__ import annotations
+
+import contextlib
+from asyncio import AbstractEventLoop
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from platformd.config import Settings
+from platformd.drivers.base import LaunchOrder, Sink
+from platformd.drivers.docker.driver import DockerDriver
+from platformd.drivers.docker.logs import Batch
+from platformd.drivers.docker.settings import Credentials, DockerSettings, engine_address
+from platformd.ids import is_id, new_id
+
+INSTANCE_FILE = "instance"
+
+
+def docker_driver(
+    settings: Settings,
+    *,
+    loop: AbstractEventLoop,
+    sink: Sink,
+    send: Callable[[dict[str, Any]], None],
+    write_line: Callable[[str, str | None, str], None],
+    credentials: Callable[[str, str], tuple[str, str] | None],
+    on_engine: Callable[[str | None], None],
+) -> DockerDriver:
+    """`send` goes to the keeper; `on_engine` is called on the loop with why the engine is away, or None."""
+
+    def deliver(deployment_id: str, task_id: str, batch: Batch) -> None:
+        message = {"op": "log", "deployment": deployment_id, "task": task_id, "stream": batch.stream}
+        send({**message, "lines": batch.lines, "cursor": batch.cursor})
+
+    def tell(order: LaunchOrder, text: str, _about: Mapping[str, object]) -> None:
+        write_line(order.deployment_id, None, text)
+
+    def shown(app_id: str, image: str) -> Credentials | None:
+        found = credentials(app_id, image)
+        return None if found is None else Credentials(username=found[0], password=found[1])
+
+    def engine_changed(trouble: str | None) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop has ended
+            loop.call_soon_threadsafe(on_engine, trouble)
+
+    return DockerDriver(
+        loop=loop,
+        sink=sink,
+        settings=DockerSettings(
+            data_dir=settings.data_dir,
+            instance=instance(settings.data_dir),
+            address=engine_address(settings.docker_host),
+            volume_roots=settings.volume_root,
+            credentials=shown,
+        ),
+        deliver=deliver,
+        tell=tell,
+        on_engine=engine_changed,
+    )
+
+
+def instance(data_dir: Path) -> str:
+    """What sets this data directory's containers apart; made at the first start."""
+    path = data_dir / INSTANCE_FILE
+    with contextlib.suppress(OSError):
+        known = path.read_text().strip()
+        if is_id(known):
+            return known
+    made = new_id()
+    path.write_text(made + "\n")
+    return made

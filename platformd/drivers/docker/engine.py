@@ -1,0 +1,125 @@
+"""Calls of the engine, each bounded in time; and whether there is an engine at all.
+
+Used by the driver's parts in their worker threads: a call blocks for up to ten seconds. What the engine refuses is an
+`EngineError`, what it does not answer an `EngineAway`; after that calls fail at once until the watcher has `found` it
+again, so that an engine that hangs holds up no more threads than were waiting for it already.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import requests
+from docker import APIClient
+from docker.errors import APIError, DockerException
+from urllib3.exceptions import HTTPError
+
+T = TypeVar("T")
+
+CALL_SECS = 10.0
+_CONNECTIONS = 16
+
+
+class EngineAway(Exception):
+    """The engine did not answer, or not as an engine does; what was asked may have happened or not."""
+
+
+class EngineError(Exception):
+    """The engine's own answer that something cannot be done."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status, self.message = status, message
+
+    @property
+    def transient(self) -> bool:
+        """It may well do it when asked again."""
+        return self.status >= 500
+
+    @property
+    def missing(self) -> bool:
+        return self.status == 404
+
+    @property
+    def conflict(self) -> bool:
+        return self.status == 409
+
+
+class Engine:
+    """One engine. `on_change` is told when it goes away (with why) and comes back (None), in the thread that saw it."""
+
+    def __init__(self, address: str, on_change: Callable[[str | None], None]) -> None:
+        self.address = address
+        self.trouble: str | None = None
+        """Why it does not answer; None while it does, or was not asked yet."""
+        self.met = False
+        """It has been looked for."""
+        self._on_change = on_change
+        self._lock, self._opening = threading.Lock(), threading.Lock()
+        self._client: APIClient | None = None
+
+    @property
+    def away(self) -> bool:
+        return self.trouble is not None
+
+    def call(self, function: Callable[[APIClient], T]) -> T:
+        """What `function` gets out of the engine."""
+        if self.trouble is not None:
+            raise EngineAway(self.trouble)
+        return self._ask(function)
+
+    def close(self) -> None:
+        with self._lock:
+            client, self._client = self._client, None
+        if client is not None:
+            client.close()
+
+    def _ask(self, function: Callable[[APIClient], T]) -> T:
+        try:
+            return function(self._open())
+        except APIError as error:
+            raise EngineError(error.status_code or 500, str(error.explanation or error)) from error
+        except (
+            DockerException,
+            requests.RequestException,
+            HTTPError,
+            OSError,
+            ValueError,
+            KeyError,
+        ) as error:
+            self.lost(_words(error))
+            raise EngineAway(self.trouble) from error
+
+    def _open(self) -> APIClient:
+        with self._opening:
+            if self._client is None:
+                self._client = APIClient(
+                    self.address, version="auto", timeout=CALL_SECS, max_pool_size=_CONNECTIONS
+                )
+            return self._client
+
+    def lost(self, why: str) -> None:
+        """It does not answer; calls fail at once from now on."""
+        with self._lock:
+            changed, self.trouble, self.met = self.trouble != why, why, True
+        if changed:
+            self._on_change(why)
+
+    def found(self) -> None:
+        """It answers (again)."""
+        with self._lock:
+            changed = self.trouble is not None or not self.met
+            self.trouble, self.met = None, True
+        if changed:
+            self.close()  # another engine may be there than was before
+            self._on_change(None)
+
+
+def _words(error: BaseException) -> str:
+    """The cause at the bottom of what the libraries wrap around it."""
+    seen: Any = error
+    while (below := seen.__cause__ or seen.__context__) is not None:
+        seen = below
+    return str(getattr(seen, "strerror", None) or seen) or type(seen).__name__

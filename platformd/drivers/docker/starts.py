@@ -1,0 +1,225 @@
+"""From a launch order to a running container, or to the reason why not. Jobs of the runs.
+
+Every step may be repeated: the name follows from the task's id, so what an earlier try has made is found again.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Mapping
+from operator import methodcaller
+from typing import Any
+
+from platformd import clock
+from platformd.domain.events import ImageFound, ImageWanted, LaunchFailed, LaunchWaits
+from platformd.domain.snapshot import Reason
+from platformd.drivers.docker import containers
+from platformd.drivers.docker.containers import CONFIG, TASK, Config
+from platformd.drivers.docker.ends import GIVEN_UP
+from platformd.drivers.docker.engine import Engine, EngineAway, EngineError
+from platformd.drivers.docker.facts import Facts
+from platformd.drivers.docker.images import Image, Images, PullFailed
+from platformd.drivers.docker.run import Run
+from platformd.drivers.docker.settings import DockerSettings
+from platformd.drivers.launch_order import Refused
+from platformd.drivers.workers import Workers
+
+TRIES = 3
+_BRIDGES = ("bridge", "podman")
+
+
+class Starts:
+    """`drop` takes a run out of the book whose launch did not come about."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        workers: Workers,
+        facts: Facts,
+        images: Images,
+        settings: DockerSettings,
+        drop: Callable[[Run], None],
+    ) -> None:
+        self._engine, self._workers, self._facts = engine, workers, facts
+        self._images, self._settings, self._drop = images, settings, drop
+        self._publish: bool | None = None
+
+    def engine_is_back(self) -> None:
+        """It may be another one: what was known of its network is asked anew."""
+        self._publish = None
+
+    def bring_up(self, run: Run) -> None:
+        """Pull if need be, create, start, and find out where it is."""
+        if run.forgotten or run.killed:
+            self._waits(run, GIVEN_UP)
+            return
+        try:
+            image = self._images.find(run.order)
+            if image is None:
+                self._pull(run)
+                return
+            if run.order.image_digest != image.digest:
+                self._facts.tell(run, ImageFound(run.order.spec.image or "", image.digest))
+            self._create(run, image)
+            self._start(run)
+        except Refused as refusal:
+            self._fails(run, refusal.reason)
+        except PullFailed as failed:
+            self._fails(run, failed.reason)
+        except EngineAway as error:
+            self._waits(run, unavailable(error))
+        except EngineError as error:
+            self._refused(run, error)
+
+    # ---- the image -----------------------------------------------------------------------------------------
+
+    def _pull(self, run: Run) -> None:
+        self._facts.tell(run, ImageWanted(run.order.spec.image or ""))
+        self._images.pull(run.order, lambda outcome: run.line.add(lambda: self._pulled(run, outcome)))
+
+    def _pulled(self, run: Run, outcome: Exception | None) -> None:
+        match outcome:
+            case None:
+                self.bring_up(run)
+            case PullFailed():
+                self._fails(run, outcome.reason)
+            case _:
+                self._waits(run, unavailable(outcome))
+
+    # ---- the container -------------------------------------------------------------------------------------
+
+    def _create(self, run: Run, image: Image) -> None:
+        publish = self._must_publish()
+        port = containers.port_of(run.order, image.details)
+        config = containers.config_of(run.order, image.reference, port, publish, self._settings)
+        name = containers.name_of(run.order)
+        run.port, run.published = port, publish and port is not None
+        try:
+            made = self._engine.call(lambda client: client.create_container_from_config(config, name))
+        except EngineError as error:
+            if not error.conflict:
+                raise
+            run.container = self._made_before(run, name, config)
+        else:
+            run.container = made["Id"]
+
+    def _made_before(self, run: Run, name: str, config: Config) -> str:
+        """An earlier try, or the preparation of this start, has left a container of that name."""
+        details = self._engine.call(lambda client: client.inspect_container(name))
+        labels = details["Config"].get("Labels") or {}
+        if labels.get(TASK) != run.task_id:
+            raise Refused("NAME_TAKEN", f"another container has the name {name}; remove or rename it")
+        unborn = details["State"]["Status"] == "created"
+        if unborn and labels.get(CONFIG) != config["Labels"][CONFIG]:
+            self._engine.call(lambda client: client.remove_container(details["Id"], v=True, force=True))
+            made = self._engine.call(lambda client: client.create_container_from_config(config, name))
+            return str(made["Id"])
+        return str(details["Id"])
+
+    def _start(self, run: Run) -> None:
+        container = run.container or ""
+        self._engine.call(lambda client: client.start(container))
+        at_ns = clock.boot_ns()
+        details = self._engine.call(lambda client: client.inspect_container(container))
+        run.address = address_in(details, run.port, run.published)
+        self._facts.started(run, at_ns)
+        self._facts.follow(run, details)
+        self._facts.lift(run)
+        if details["State"]["Status"] in ("exited", "dead"):
+            self._facts.conclude(run)
+
+    def _must_publish(self) -> bool:
+        """Whether containers' own addresses cannot be reached from here."""
+        if self._publish is None:
+            self._publish = not any(_is_local(gateway) for gateway in self._gateways())
+        return self._publish
+
+    def _gateways(self) -> list[str]:
+        found = []
+        for name in _BRIDGES:
+            try:
+                network = self._engine.call(methodcaller("inspect_network", name))
+            except EngineError:
+                continue
+            configs = (network.get("IPAM") or {}).get("Config") or []
+            found += [config["Gateway"] for config in configs if config.get("Gateway")]
+        return found
+
+    # ---- it did not come about -----------------------------------------------------------------------------
+
+    def _refused(self, run: Run, error: EngineError) -> None:
+        """An engine that stumbles is asked again a few times; what it refuses is final."""
+        run.tries += 1
+        if error.transient and run.tries < TRIES and not is_about_the_app(error.message):
+            self._workers.later(0.2 * 4**run.tries, lambda: run.line.add(lambda: self.bring_up(run)))
+            return
+        self._fails(run, reason_of(error))
+
+    def _fails(self, run: Run, reason: Reason) -> None:
+        container, run.container = run.container, None
+        if container is not None:
+            self._workers.submit(lambda: self._clear_away(container))
+        self._drop(run)
+        self._facts.tell(run, LaunchFailed(reason))
+
+    def _clear_away(self, container: str) -> None:
+        try:
+            self._engine.call(lambda client: client.remove_container(container, v=True, force=True))
+        except (EngineAway, EngineError):
+            return  # found as a stray later
+
+    def _waits(self, run: Run, reason: Reason) -> None:
+        self._drop(run)
+        self._facts.tell(run, LaunchWaits(reason))
+
+
+def unavailable(error: Exception) -> Reason:
+    return Reason(
+        code="ENGINE_UNAVAILABLE",
+        message=f"the Docker engine does not answer ({error}); it starts when it does",
+    )
+
+
+def is_about_the_app(message: str) -> bool:
+    """The engine calls some faults of the app its own."""
+    low = message.lower()
+    return "executable file not found" in low or "no such file or directory" in low or "oci runtime" in low
+
+
+def reason_of(error: EngineError) -> Reason:
+    low = error.message.lower()
+    if "no space left" in low:
+        return Reason(
+            code="NO_SPACE", message=f"no space on the engine's disk: {error.message}; make room there"
+        )
+    if is_about_the_app(low):
+        if "permission denied" in low:
+            return Reason(
+                code="EXECUTABLE_FORBIDDEN", message=f"its program cannot be executed: {error.message}"
+            )
+        return Reason(code="EXECUTABLE_MISSING", message=f"its program cannot be started: {error.message}")
+    return Reason(code="LAUNCH_FAILED", message=f"the engine refused it ({error.status}): {error.message}")
+
+
+def address_in(details: Mapping[str, Any], port: int | None, published: bool) -> tuple[str, int] | None:
+    """Where it is going to listen, as far as the engine knows."""
+    if port is None:
+        return None
+    network = details.get("NetworkSettings") or {}
+    if published:
+        bound = (network.get("Ports") or {}).get(f"{port}/tcp") or []
+        return ("127.0.0.1", int(bound[0]["HostPort"])) if bound else None
+    addresses = [network.get("IPAddress")]
+    addresses += [one.get("IPAddress") for one in (network.get("Networks") or {}).values()]
+    return next(((str(address), port) for address in addresses if address), None)
+
+
+def _is_local(address: str) -> bool:
+    """Whether that address is one of this machine's: then its network is reachable from here."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.bind((address, 0))
+    except OSError:
+        return False
+    return True
