@@ -7,6 +7,7 @@
    EXIT_MS      exits then, with EXIT        IGNORE_TERM=1 and SLOW_TERM_MS: what SIGTERM does
    CHILDREN     starts that many sleepers    BOMB          a chain of that many forks, each parent exiting
    EAT_MB       fills memory EAT_AFTER_MS after its start    SPIN=1 keeps a core busy
+   LINES        writes that many numbered lines, a millisecond apart
    ESCAPE=1     leaves a sleeper behind in a session of its own; BARE=1 does so with an empty environment */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -93,6 +94,7 @@ int main(void) {
     }
     if (number("SPIN") && fork() == 0) for (;;) ;
     if (getenv("EXIT_MS")) { nap(number("EXIT_MS")); fprintf(stderr, "leaving\n"); return number("EXIT"); }
+    for (long i = 0; i < number("LINES"); i++) { printf("line %ld\n", i); fflush(stdout); nap(1); }
     if (number("NO_LISTEN")) sleeper();
     nap(number("DELAY_MS"));
     if (number("CHILD")) { if (fork() == 0) serve(start); sleeper(); }

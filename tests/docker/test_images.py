@@ -1,0 +1,118 @@
+"""Images that have to be pulled: from a real registry, by digest ever after; clear words when they cannot be had."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from platformd.domain.events import ImageFound, ImageWanted, LaunchFailed, Probed
+from platformd.drivers.base import LaunchOrder
+from platformd.drivers.docker import Credentials
+from platformd.drivers.docker.images import failure
+from platformd.ids import new_id
+from tests.docker.conftest import APP
+from tests.docker.engine import DockerEngine
+from tests.docker.registry import PASSWORD, USER, registry
+from tests.docker.rig import DockerRig
+
+pytestmark = pytest.mark.needs("engine")
+SHOWN: dict[str, Credentials] = {}
+
+
+@pytest.fixture
+def rig(engine: DockerEngine, no_leaks: None) -> Iterator[DockerRig]:
+    SHOWN.clear()
+    rig = DockerRig(engine, credentials=lambda app_id, _: SHOWN.get(app_id))
+    yield rig
+    rig.close()
+
+
+def publish(engine: DockerEngine, image: str, source: str = APP, **login: object) -> None:
+    """Push `source` as `image`, and leave nothing of that name here."""
+    repository, _, tag = image.rpartition(":")
+    with engine.client() as client:
+        client.tag(source, repository, tag)
+        said = list(client.push(repository, tag, stream=True, decode=True, **login))
+        assert not [line for line in said if "error" in line], said
+        client.remove_image(image)
+
+
+def again(order: LaunchOrder, digest: str) -> LaunchOrder:
+    """Its next task."""
+    return replace(order, task_id=new_id(), image_digest=digest)
+
+
+def test_a_missing_image_is_pulled_and_pinned(engine: DockerEngine, rig: DockerRig) -> None:
+    with registry() as host:
+        publish(engine, f"{host}/team/app:1")
+        first = rig.running(image=f"{host}/team/app:1")
+        assert rig.facts(first, ImageWanted)
+        digest = rig.facts(first, ImageFound)[0].digest
+        assert [about["state"] for _, about in rig.said] == ["started", "done"]
+        rig.driver.kill(rig.task(first))
+        with engine.client() as client:  # the tag moves, and what it meant is gone from here
+            client.remove_container(rig.handles[first.task_id].container_id, force=True)
+            client.remove_image(f"{host}/team/app:1")
+        publish(engine, f"{host}/team/app:1", "platformd-test/tiny:1")
+        second = again(first, digest)
+        rig.driver.launch(second)
+        rig.wait(second, Probed)
+        assert rig.inspect(second)["Config"]["Cmd"] == ["/app"]
+
+
+def test_two_tasks_share_one_pull(engine: DockerEngine, rig: DockerRig) -> None:
+    with registry() as host:
+        publish(engine, f"{host}/team/shared:1")
+        orders = [rig.order(image=f"{host}/team/shared:1") for _ in range(4)]
+        for order in orders:
+            rig.driver.launch(order)
+        for order in orders:
+            rig.wait(order, Probed)
+        assert len({rig.facts(order, ImageFound)[0].digest for order in orders}) == 1
+
+
+def test_a_locked_registry_wants_the_apps_credentials(engine: DockerEngine, rig: DockerRig) -> None:
+    login = {"auth_config": {"username": USER, "password": PASSWORD}}
+    with registry(locked=True) as host:
+        publish(engine, f"{host}/team/secret:1", **login)
+        refused = rig.order(image=f"{host}/team/secret:1")
+        rig.driver.launch(refused)
+        assert rig.wait(refused, LaunchFailed).reason.code == "REGISTRY_UNAUTHORIZED"
+        SHOWN["app"] = Credentials(username=USER, password=PASSWORD)
+        rig.running(image=f"{host}/team/secret:1")
+        assert not [text for text, _ in rig.said if PASSWORD in text]
+
+
+def test_an_image_that_is_not_there(rig: DockerRig) -> None:
+    with registry() as host:
+        order = rig.order(image=f"{host}/team/nothing:1")
+        rig.driver.launch(order)
+        reason = rig.wait(order, LaunchFailed).reason
+        assert (reason.code, "check its name" in reason.message) == ("IMAGE_NOT_FOUND", True)
+
+
+def test_a_registry_that_is_away_is_tried_three_times(rig: DockerRig) -> None:
+    with registry() as host:
+        pass
+    order = rig.order(image=f"{host}/team/app:1")
+    rig.driver.launch(order)
+    assert rig.wait(order, LaunchFailed, timeout=30).reason.code == "REGISTRY_UNREACHABLE"
+    assert [about["state"] for _, about in rig.said] == ["started", "retrying", "retrying", "failed"]
+
+
+@pytest.mark.parametrize(
+    ("message", "code"),
+    [
+        ("write /var/lib/docker/tmp/x: no space left on device", "NO_SPACE"),
+        (
+            "pull access denied for x, repository does not exist or may require 'docker login'",
+            "REGISTRY_UNAUTHORIZED",
+        ),
+        ("manifest for x:1 not found: manifest unknown", "IMAGE_NOT_FOUND"),
+        ("Get https://x/v2/: dial tcp: lookup x: no such host", "REGISTRY_UNREACHABLE"),
+    ],
+)
+def test_what_the_engine_says_is_told_apart(message: str, code: str) -> None:
+    assert failure("x:1", message).reason.code == code

@@ -1,0 +1,115 @@
+"""Containers through a whole server: deployed, served, asleep, woken, and there again after kill -9."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from tests.docker.conftest import TINY
+from tests.docker.engine import DockerEngine
+from tests.e2e.platform import Platform, host_of
+from tests.support import eventually
+
+pytestmark = pytest.mark.needs("engine")
+
+
+@pytest.fixture
+def platform(engine: DockerEngine) -> Iterator[Platform]:
+    root = Path(tempfile.mkdtemp(prefix="platformd-"))
+    root.chmod(0o711)
+    server = Platform(root / "data", env={"PLATFORMD_DOCKER_HOST": engine.address})
+    try:
+        yield server.start()
+    finally:
+        server.destroy()
+        engine.remove_containers()
+        shutil.rmtree(root, ignore_errors=True)
+
+
+def deployed(platform: Platform, **spec: object) -> dict[str, object]:
+    body = {"process_type": "docker", "image": TINY, "environment": "production", **spec}
+    made = platform.api("POST", f"/apps/{platform.app()['id']}/deployments", body)
+    assert made.status == 201, made.text
+    return platform.wait(made.json["id"], lambda d: d["status"] != "pending", timeout=40)
+
+
+def test_the_source_documents_container(platform: Platform) -> None:
+    """Replicas, resources, port, health path and variables as in its example."""
+    found = deployed(
+        platform,
+        replicas=2,
+        resources={"cpu": "250m", "memory": "256Mi"},
+        networking={"port": 8080, "health_path": "/health"},
+        env={"LOG_LEVEL": "info"},
+    )
+    assert (found["status"], found["phase"], found["tasks_ready"]) == ("running", "ready", 2)
+    assert str(found["image_digest"]).startswith("sha256:")
+    assert platform.get(host_of(found)).text.strip() == "ok"
+    tasks = platform.tasks(str(found["id"]))
+    assert {task["pid"] for task in tasks} == {None}
+    assert len({task["container_id"] for task in tasks}) == 2
+
+
+def test_a_herd_wakes_one_container(platform: Platform) -> None:
+    found = deployed(platform, env={"START_MS": "300"})
+    platform.sleep(str(found["id"]))
+    with ThreadPoolExecutor(50) as clients:
+        answers = list(clients.map(lambda _: platform.get(host_of(found)).status, range(200)))
+    assert answers == [200] * 200
+    assert len(platform.tasks(str(found["id"]))) == 2
+
+
+def test_a_frozen_container_goes_on_where_it_stood(platform: Platform) -> None:
+    found = deployed(platform, sleep={"mode": "freeze"})
+    platform.sleep(str(found["id"]))
+    assert platform.get(host_of(found)).status == 200
+    assert len(platform.tasks(str(found["id"]))) == 1
+
+
+def test_kill_9_leaves_the_container_and_what_it_serves(platform: Platform) -> None:
+    found = deployed(platform)
+    before = platform.tasks(str(found["id"]), "running")
+    platform.kill()
+    platform.start()
+    assert platform.get(host_of(found)).status == 200
+    after = eventually(lambda: platform.tasks(str(found["id"]), "running"))
+    assert [(task["container_id"], task["restarts"]) for task in after] == [(before[0]["container_id"], 0)]
+    cancelled = platform.api("POST", f"/deployments/{found['id']}/cancel")
+    assert cancelled.status == 200
+    platform.wait(str(found["id"]), lambda d: d["phase"] == "done", timeout=30)
+
+
+def test_a_new_image_takes_over_without_a_failed_request(platform: Platform, engine: DockerEngine) -> None:
+    found = deployed(platform, replicas=2)
+    with engine.client() as client:
+        client.tag(TINY, "platformd-test/tiny", "2")
+    failed: list[int] = []
+    done = False
+
+    def load() -> None:
+        while not done:
+            status = platform.get(host_of(found)).status
+            if status != 200:
+                failed.append(status)
+
+    with ThreadPoolExecutor(4) as clients:
+        loads = [clients.submit(load) for _ in range(4)]
+        try:
+            change = {"spec": {"image": "platformd-test/tiny:2"}}
+            answer = platform.api("PATCH", f"/deployments/{found['id']}", change)
+            assert answer.status == 200, answer.text
+            platform.wait(
+                str(found["id"]),
+                lambda d: d["phase"] == "ready" and d["observed_generation"] == d["generation"] == 2,
+                timeout=60,
+            )
+        finally:
+            done = True
+        for one in loads:
+            one.result()
+    assert failed == []
