@@ -46,6 +46,7 @@ class Address:
             app_id=identity.app_id,
             environment=identity.environment,
             version=identity.version,
+            keep=self._world.keep_versions,
         )
         self._ask(operation)
 
@@ -92,6 +93,8 @@ class Address:
         losers = {*claim.older_pending, *([claim.previous] if claim.previous else [])} - {state.id}
         for loser in losers:
             self._tell(loser, events.Superseded(state.id, state.identity.version))
+        for deployment_id in claim.retired:
+            self._tell(deployment_id, events.Retired(state.identity.version))
 
     def _ask(self, operation: Operation[Any]) -> None:
         self._asked = True

@@ -27,6 +27,7 @@ from platformd.domain.operations import (
     CreateArtifact,
     CreateDeployment,
     Operation,
+    RollBack,
 )
 from platformd.domain.snapshot import App, Artifact
 from platformd.domain.spec import DeploymentSpec
@@ -73,6 +74,7 @@ class Creations:
         environment: str,
         spec: DeploymentSpec,
         precedence: Precedence = Precedence.DEPLOYMENT,
+        promoted_from: str | None = None,
     ) -> Deployment:
         operation = CreateDeployment(
             app_id=app_id,
@@ -82,6 +84,17 @@ class Creations:
             at=clock.now(),
             steady=clock.steady(),
             precedence=precedence,
+            promoted_from=promoted_from,
+        )
+        return await self._commit(operation, happenings.created, then=self._introduce)
+
+    async def roll_back(self, *, app_id: str, environment: str) -> Deployment:
+        operation = RollBack(
+            app_id=app_id,
+            environment=environment,
+            domain=self._domain,
+            at=clock.now(),
+            steady=clock.steady(),
         )
         return await self._commit(operation, happenings.created, then=self._introduce)
 

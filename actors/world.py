@@ -54,7 +54,8 @@ class Looker(Protocol):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class World:
     """`executable` finds an artifact's file by its id; `write_line` takes (deployment id, task id or None, text) for
-    the deployment's log; `vault` opens secrets for a task's launch."""
+    the deployment's log; `vault` opens secrets for a task's launch. An environment keeps its newest `keep_versions`
+    superseded versions."""
 
     directory: Directory
     timers: Timers
@@ -65,6 +66,7 @@ class World:
     executable: Callable[[str], Path | None]
     write_line: Callable[[str, str | None, str], None]
     vault: Vault
+    keep_versions: int = 10
 
 
 def crash_point(name: str) -> None:

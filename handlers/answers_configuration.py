@@ -37,7 +37,7 @@ class VariablesChanged(Answer):
 
 
 class Environment(Answer):
-    """`deployments` counts those that were ever made here and are kept."""
+    """`deployments` counts those that were ever made here and are kept; webhooks wait while it is held."""
 
     app_id: Id
     slug: str
@@ -45,6 +45,7 @@ class Environment(Answer):
     urls: list[str]
     current_deployment: Id | None
     deployments: int
+    held_since: Instant | None
     created_at: Instant
 
 

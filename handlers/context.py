@@ -19,6 +19,7 @@ from platformd.domain.operations import Operation
 from platformd.domain.snapshot import App, Artifact
 from platformd.domain.spec import DeploymentSpec
 from platformd.domain.variables import Precedence
+from platformd.errors import Conflict
 from platformd.hub import Hub
 from platformd.logstore import LogStore
 from platformd.secrets import Vault
@@ -48,8 +49,12 @@ class Writes(Protocol):
         environment: str,
         spec: DeploymentSpec,
         precedence: Precedence = Precedence.DEPLOYMENT,
+        promoted_from: str | None = None,
     ) -> Deployment:
         """The next version of the app; its actor has been told."""
+
+    async def roll_back(self, *, app_id: str, environment: str) -> Deployment:
+        """As `create_deployment`, of the last good one; see `operations.RollBack`."""
 
 
 class Configuration(Protocol):
@@ -84,6 +89,12 @@ class Supervision(Protocol):
     def dead_letters(self, offset: int, limit: int) -> tuple[list[dict[str, Any]], int]: ...
 
 
+async def _no_rebuild(source: Deployment, environment: str) -> Deployment:
+    """For a service that builds nothing."""
+    message = f"deployment {source.id} was built from no commit; promote it with the strategy instant to {environment}"
+    raise Conflict(message, code="NO_COMMIT")
+
+
 async def _no_system_line(deployment_id: str, message: str) -> None:
     """For a service that keeps no lines of its own."""
 
@@ -98,6 +109,7 @@ class Context:
     - `ready()` is {"ready": bool, "status": "ok" | "degraded" | "unready", "checks": {name: {"status", "detail"?}}};
     - `say(deployment id, message)` writes a `system` line into its log; `recovering()` refuses writes;
     - `supervision` shows and restarts actors, `node()` describes this machine and may read files;
+    - `rebuild(source, environment)` creates a deployment there that waits for a new build of the source's commit;
     - `longest_upload` is in bytes.
     """
 
@@ -117,6 +129,7 @@ class Context:
     deployment: Callable[[str], Deployment | None]
     ready: Callable[[], Mapping[str, Any]]
     version: str
+    rebuild: Callable[[Deployment, str], Awaitable[Deployment]] = _no_rebuild
     say: Callable[[str, str], Awaitable[None]] = _no_system_line
     recovering: Callable[[], bool] = lambda: False
     longest_upload: int = 1 << 30

@@ -10,17 +10,15 @@ from handlers import answers, schemas
 from handlers.base import Handler
 from handlers.operation import Scope, operation
 from handlers.paging import page_of
-from handlers.schemas_changes import DeploymentChange, Promotion
+from handlers.schemas_changes import DeploymentChange
 from handlers.schemas_traffic import Lease
-from handlers.specs import change, invalid, new_deployment, promoted
+from handlers.specs import change, invalid, new_deployment
 from handlers.volumes import VolumeRule
 from platformd.domain import commands
 from platformd.domain.deployment.state import Deployment
 from platformd.domain.spec import DeploymentSpec, ProcessType
 from platformd.domain.variables import Precedence
-from platformd.errors import Fault, InvalidState, NotFound
-
-_PROMOTED = "Deployment created and scheduler notified"
+from platformd.errors import Fault, NotFound
 
 
 class DeploymentHandler(Handler):
@@ -32,12 +30,17 @@ class DeploymentHandler(Handler):
         environment: str,
         spec: DeploymentSpec,
         precedence: Precedence = Precedence.DEPLOYMENT,
+        promoted_from: str | None = None,
     ) -> Deployment:
         """The app's next version; durable, and its actor told."""
         self._require_executable(spec)
         return await self.durable(
             self.context.writes.create_deployment(
-                app_id=app_id, environment=environment, spec=spec, precedence=precedence
+                app_id=app_id,
+                environment=environment,
+                spec=spec,
+                precedence=precedence,
+                promoted_from=promoted_from,
             )
         )
 
@@ -155,44 +158,6 @@ class OneDeploymentHandler(DeploymentHandler):
         said = self.body(DeploymentChange).spec
         deployment.refuse_if_finished("changed")
         await self.order(deployment_id, change(said, deployment.spec, self.volume_rule()))
-
-
-class PromoteHandler(DeploymentHandler):
-    """`/deployments/:id/promote`."""
-
-    @operation(
-        "Promote a deployment",
-        Scope.DEPLOY,
-        body=Promotion,
-        optional_body=True,
-        answers={201: answers.Promoted},
-        problems=(
-            "404 DEPLOYMENT_NOT_FOUND",
-            "409 INVALID_STATE",
-            "409 ARTIFACT_INCOMPLETE",
-            "409 HOSTNAME_TAKEN",
-        ),
-    )
-    async def post(self, deployment_id: str) -> None:
-        self.no_query()
-        source = self.snapshot(deployment_id)
-        body = self.body(Promotion) if self.payload else Promotion()
-        if source.spec.artifact_id is None and source.spec.image is None:
-            raise InvalidState(
-                f"deployment {deployment_id} has nothing to promote yet: it waits for its build"
-            )
-        elsewhere = body.environment != source.identity.environment
-        spec = promoted(source.spec, elsewhere=elsewhere)
-        precedence = Precedence.ENVIRONMENT if elsewhere else Precedence.DEPLOYMENT
-        made = await self.create(source.identity.app_id, body.environment, spec, precedence)
-        if spec.networking.port != source.spec.networking.port:
-            await self.context.say(
-                made.id,
-                f"promoted from {source.identity.environment} without its fixed port "
-                f"{source.spec.networking.port}: the platform assigns one here",
-            )
-        answer = {"deployment_id": made.id, "message": _PROMOTED}
-        self.answer(answer, 201, location=f"/api/v1/deployments/{made.id}")
 
 
 class CancelHandler(DeploymentHandler):

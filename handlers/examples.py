@@ -33,6 +33,7 @@ BODIES: Mapping[Any, Mapping[str, Any]] = {
         "put to sleep": {"spec": {"replicas": 0}},
         "another image": {"spec": {"image": "ghcr.io/myorg/my-api:2"}},
     },
+    schemas_changes.Rollback: {"production": {"environment": "production"}},
     schemas_changes.Promotion: {"to production": {"strategy": "instant", "environment": "production"}},
     schemas_traffic.Lease: {"ten minutes": {"for_secs": 600}},
     schemas_configuration.AppChange: {

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from msgspec import UNSET, Meta, UnsetType
 
 from handlers.schemas import ResourcesBody, VolumeBody
-from handlers.words import Body, Image, Slug, only
+from handlers.words import Body, Image, Slug
 
 PRODUCTION = "production"
 
@@ -27,7 +27,9 @@ class DeploymentChange(Body):
 
 
 class Promotion(Body):
-    strategy: Annotated[Literal["instant", "rebuild"], Meta(extra={"check": only("instant")})] | UnsetType = (
-        UNSET
-    )
+    strategy: Literal["instant", "rebuild"] = "instant"
+    environment: Slug = PRODUCTION
+
+
+class Rollback(Body):
     environment: Slug = PRODUCTION

@@ -224,7 +224,7 @@ class Service:
         )
         stack.callback(self.docker.close)
         drivers: dict[ProcessType, Driver] = {ProcessType.TISH: self.native, ProcessType.DOCKER: self.docker}
-        world = World(
+        self.world = world = World(
             directory=self.directory,
             timers=self.timers,
             store=self.store,
@@ -233,9 +233,9 @@ class Service:
             drivers=drivers,
             executable=Executables(self.store, self.artifacts),
             write_line=self._write_line,
+            keep_versions=settings.keep_versions,
             vault=self.vault,
         )
-        self.world = world
         self.directory.register("deployment", lambda key: DeploymentActor(key, world))
         self.directory.register("task", lambda key: TaskActor(key, world))
 

@@ -24,7 +24,7 @@ _ENVIRONMENTS = """
 SELECT e.slug, e.created_at, e.current_deployment,
        (SELECT json_group_array(hostname) FROM hosts h
         WHERE h.app_id = e.app_id AND h.environment = e.slug AND h.kind IN ('environment', 'custom')),
-       (SELECT count(*) FROM deployments d WHERE d.app_id = e.app_id AND d.environment = e.slug)
+       (SELECT count(*) FROM deployments d WHERE d.app_id = e.app_id AND d.environment = e.slug), e.held_at
 FROM environments e WHERE e.app_id = ?
 """
 _DOMAINS = (
@@ -66,7 +66,14 @@ class ConfigurationViews:
         return self._environment(app_id, *self._reader.row(f"{_ENVIRONMENTS} AND e.slug = ?", app_id, slug))
 
     def _environment(
-        self, app_id: str, slug: str, created_at: str, current: str | None, hosts: str, deployments: int
+        self,
+        app_id: str,
+        slug: str,
+        created_at: str,
+        current: str | None,
+        hosts: str,
+        deployments: int,
+        held_at: str | None,
     ) -> Json:
         known = {host: self._addresses.url(host) for host in msgspec.json.decode(hosts)}
         own = [url for host, url in known.items() if host.endswith(f".{self._addresses.domain}")]
@@ -77,6 +84,7 @@ class ConfigurationViews:
             "urls": sorted(known.values()),
             "current_deployment": current,
             "deployments": deployments,
+            "held_since": None if held_at is None else column_timestamp(held_at),
             "created_at": column_timestamp(created_at),
         }
 

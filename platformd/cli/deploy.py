@@ -65,6 +65,9 @@ def deploy(
     conclude(remote, remote.client.deploy(target["id"], body), wait)
 
 
+_ENVIRONMENT = click.option("--environment", default="production", show_default=True, metavar="SLUG")
+
+
 @click.command(epilog="Example: platformd promote shop@3 --to production")
 @click.argument("deployment")
 @click.option("--to", "environment", default="production", show_default=True, metavar="SLUG")
@@ -77,6 +80,35 @@ def promote(remote: Remote, deployment: str, environment: str, wait: bool) -> No
     """
     source = remote.client.deployment(deployment)
     conclude(remote, remote.client.promote(source["id"], environment), wait)
+
+
+@click.command(epilog="Example: platformd rollback shop --environment production")
+@click.argument("app")
+@_ENVIRONMENT
+@_WAIT
+@client_command
+def rollback(remote: Remote, app: str, environment: str, wait: bool) -> None:
+    """Deploy the version before once more, where an address leads to a bad one.
+
+    APP is a name, namespace/name, or an id. Again: one further back. Webhooks wait until `platformd release`.
+    """
+    conclude(remote, remote.client.rollback(app, environment), wait)
+
+
+@click.command(epilog="Example: platformd release shop --environment production")
+@click.argument("app")
+@_ENVIRONMENT
+@client_command
+def release(remote: Remote, app: str, environment: str) -> None:
+    """Let webhooks deploy again after a rollback.
+
+    APP is a name, namespace/name, or an id.
+    """
+    released = remote.client.release(app, environment)
+    if remote.as_json:
+        remote.print_json({"environment_slug": environment, "released": released})
+    else:
+        remote.say(f"{environment} is released" if released else f"{environment} was not held")
 
 
 def _variable(text: str) -> tuple[str, str]:

@@ -1,4 +1,5 @@
-"""`platformd ps`, `status`, and the orders to one deployment: `scale`, `wake`, `sleep`, `cancel`."""
+"""`platformd ps`, `status`, and the orders to one deployment: `scale`, `wake`, `sleep`, `restart`,
+`cancel`."""
 
 from __future__ import annotations
 
@@ -121,6 +122,7 @@ def _order(name: str, help: str, give: Callable[[Client, str], Deployment]) -> c
 
 wake = _order("wake", "Start a sleeping deployment's tasks, as a request would.", Client.wake)
 sleep = _order("sleep", "End a deployment's tasks until the next request.", Client.sleep)
+restart = _order("restart", "Replace a deployment's tasks one at a time.", Client.restart)
 cancel = _order("cancel", "End a deployment for good.", Client.cancel)
 
 

@@ -162,6 +162,20 @@ class Client:
         made = self._post(f"/deployments/{id}/promote", {"strategy": "instant", "environment": environment})
         return self.deployment(made["deployment_id"])
 
+    def rollback(self, app: str, environment: str = "production") -> Deployment:
+        """The new deployment of the version before; webhooks there wait until `release`. `app` as in `app`."""
+        made = self._post(f"/apps/{self.app(app)['id']}/rollback", {"environment": environment})
+        return self.deployment(made["deployment_id"])
+
+    def release(self, app: str, environment: str = "production") -> bool:
+        """Let webhooks deploy there again; whether they had to wait."""
+        path = f"/apps/{self.app(app)['id']}/environments/{environment}/release"
+        return bool(self._post(path)["released"])
+
+    def restart(self, id: str) -> Deployment:
+        """Each task is replaced, one at a time."""
+        return self._order(id, "restart")
+
     def tasks(self, deployment_id: str) -> Iterator[Task]:
         """Every task there is or was, newest first."""
         yield from self._pages(f"/deployments/{deployment_id}/tasks", sort_by="created_at", sort_order="desc")

@@ -271,6 +271,13 @@ class Superseded:
 
 
 @dataclass(frozen=True, slots=True)
+class Retired:
+    """Its environment keeps enough versions that are newer, up to this one."""
+
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
 class PortWanted:
     """A newer version of the same app and environment waits for the fixed port this one holds."""
 
@@ -325,5 +332,6 @@ DeploymentFact = (
     | PortReturned
     | BecameCurrent
     | Superseded
+    | Retired
     | TimerElapsed
 )

@@ -46,7 +46,8 @@ class CreateDeployment(Operation[Deployment]):
 
     Makes the environment when it is new, and keeps the variables as they are now with the deployment. NotFound
     APP_NOT_FOUND, Invalid with the pointer /artifact_id for an unknown artifact, Conflict ARTIFACT_INCOMPLETE for one
-    without bytes, Conflict HOSTNAME_TAKEN when a new environment's address belongs to somebody.
+    without bytes, Conflict HOSTNAME_TAKEN when a new environment's address belongs to somebody. `promoted_from` a
+    deployment that has been ready it begins asleep where nobody is awake: it is the next wake's.
     """
 
     app_id: str
@@ -57,6 +58,7 @@ class CreateDeployment(Operation[Deployment]):
     steady: datetime
     commit_sha: str | None = None
     precedence: Precedence = Precedence.DEPLOYMENT
+    promoted_from: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +66,7 @@ class Claim:
     """Who an environment's address leads to after a claim: `current` is None when it was released by a newer version.
 
     `previous` is whom it led to before, `older_pending` the pending deployments of the environment that are older than
-    the claimant.
+    the claimant, `retired` the superseded ones beyond those that are kept.
     """
 
     won: bool
@@ -72,16 +74,42 @@ class Claim:
     current_version: int
     previous: str | None
     older_pending: tuple[str, ...]
+    retired: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClaimCurrent(Operation[Claim]):
-    """Lead the environment's address to this deployment unless a newer version has, or had, it."""
+    """Lead the environment's address to this deployment unless a newer version has, or had, it. The environment keeps
+    its newest `keep` superseded versions."""
 
     deployment_id: str
     app_id: str
     environment: str
     version: int
+    keep: int = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RollBack(Operation[Deployment]):
+    """Promote, as a new deployment, the newest of the environment that was ready and was not rolled back from, and hold
+    the environment for webhooks. What has the address, whatever is newer, and what they came from are rolled back from.
+
+    NotFound APP_NOT_FOUND or ENVIRONMENT_NOT_FOUND, Conflict NOTHING_TO_ROLL_BACK_TO, and as `CreateDeployment`.
+    """
+
+    app_id: str
+    environment: str
+    domain: str
+    at: datetime
+    steady: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReleaseHold(Operation[bool]):
+    """Let webhooks deploy to the environment again; True if it was held. NotFound ENVIRONMENT_NOT_FOUND."""
+
+    app_id: str
+    environment: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import msgspec
 from peewee import SqliteDatabase
 
 from platformd.domain import naming
-from platformd.domain.deployment.state import Deployment, Identity, Phase, Status
+from platformd.domain.deployment.state import Deployment, Goal, Identity, Phase, Status
 from platformd.domain.operations import Claim, ClaimCurrent, CreateDeployment, ReleaseCurrent
 from platformd.domain.spec import DeploymentSpec
 from platformd.domain.variables import Variable, merged
@@ -20,6 +21,7 @@ from platformd.store.saves import save
 
 PRODUCTION = "production"
 _variables = msgspec.json.Decoder(dict[str, Variable])
+_digests = msgspec.json.Decoder(dict[str, str])
 
 # One statement for all there is to know: each one is a chance to lose the interpreter to another thread for a while.
 _NEXT_VERSION = """
@@ -38,6 +40,20 @@ ON CONFLICT DO NOTHING
 """
 _NEW_ENVIRONMENT = """
 INSERT INTO environments (app_id, slug, created_at) VALUES (?, ?, ?) ON CONFLICT DO NOTHING
+"""
+_SOURCE = """
+SELECT s.phase, s.snapshot ->> '$.ever_ready', s.snapshot -> '$.digests',
+       (SELECT d.phase FROM environments e JOIN deployments d ON d.id = e.current_deployment
+        WHERE e.app_id = ?2 AND e.slug = ?3)
+FROM deployments s WHERE s.id = ?1
+"""
+# What cannot sleep ends by itself once it is superseded and takes nobody's place.
+_RETIRED = """
+SELECT id FROM deployments
+WHERE app_id = ? AND environment = ? AND status = ? AND version < ?
+  AND CASE WHEN json_valid(snapshot) THEN snapshot ->> '$.spec.cold_start_enabled' END
+  AND snapshot ->> '$.spec.networking.protocol' <> 'none'
+ORDER BY version DESC LIMIT -1 OFFSET ?
 """
 _ENVIRONMENT = "SELECT current_deployment, current_version FROM environments WHERE app_id = ? AND slug = ?"
 _CLAIM = """
@@ -68,6 +84,7 @@ def create_deployment(operation: CreateDeployment, database: SqliteDatabase) -> 
     host = _take_preview_host(database, operation, name=name, sha=sha, version=version, deployment_id=id)
     waits = spec.artifact_id is None and spec.image is None
     wanted = spec.awake_replicas
+    asleep, digests = _source_of(database, operation)
     deployment = Deployment(
         identity=Identity(
             id=id,
@@ -83,6 +100,8 @@ def create_deployment(operation: CreateDeployment, database: SqliteDatabase) -> 
         spec=spec,
         resolved_env=_resolved(of_app, of_environment, operation),
         precedence=operation.precedence,
+        promoted_from=operation.promoted_from,
+        digests=digests,
         status=Status.PENDING,
         phase=Phase.WAITING_FOR_BUILD if waits else Phase.STARTING,
         full=wanted,
@@ -90,8 +109,28 @@ def create_deployment(operation: CreateDeployment, database: SqliteDatabase) -> 
         progress_deadline=None if waits else operation.steady + _progress(spec),
         updated_at=operation.at,
     )
+    if asleep:
+        deployment = replace(
+            deployment,
+            status=Status.RUNNING,
+            phase=Phase.ASLEEP,
+            goal=Goal.ASLEEP,
+            observed_generation=1,
+            progress_deadline=None,
+        )
     save(database, deployment)
     return deployment
+
+
+def _source_of(database: SqliteDatabase, operation: CreateDeployment) -> tuple[bool, dict[str, str]]:
+    """(does it begin asleep, what its image meant) of a promotion. Asleep begins what has been ready where nobody is
+    awake: the address it comes to sleeps, or leads nowhere and the source sleeps."""
+    if operation.promoted_from is None:
+        return False, {}
+    place = (operation.promoted_from, operation.app_id, operation.environment)
+    source, proven, digests, current = database.execute_sql(_SOURCE, place).fetchone()
+    asleep = operation.spec.sleeps and bool(proven) and (current or source) == Phase.ASLEEP
+    return asleep, _digests.decode(digests or "{}")
 
 
 def add_environment(
@@ -117,6 +156,8 @@ def claim_current(operation: ClaimCurrent, database: SqliteDatabase) -> Claim:
     previous, version = row
     claim = (operation.deployment_id, operation.version, *key, operation.version)
     won = bool(database.execute_sql(_CLAIM, claim).rowcount)
+    beyond = (*key, Status.RUNNING, operation.version, operation.keep)
+    retired = database.execute_sql(_RETIRED, beyond).fetchall() if won else []
     older = database.execute_sql(_OLDER_PENDING, (*key, Status.PENDING, operation.version)).fetchall()
     return Claim(
         won=won,
@@ -124,6 +165,7 @@ def claim_current(operation: ClaimCurrent, database: SqliteDatabase) -> Claim:
         current_version=operation.version if won else version,
         previous=previous,
         older_pending=tuple(id for (id,) in older),
+        retired=tuple(id for (id,) in retired),
     )
 
 

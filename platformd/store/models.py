@@ -41,13 +41,16 @@ class AppRow(Model):  # type: ignore[misc]
 
 
 class EnvironmentRow(Model):  # type: ignore[misc]
-    """`current_version` stays when the address is released, so that nothing older takes it again."""
+    """`current_version` stays when the address is released, so that nothing older takes it again. `held_at` is when a
+    rollback made webhooks wait, `rolled_back` a JSON list of the deployments that were rolled back from."""
 
     app_id = TextField()
     slug = TextField()
     current_deployment = TextField(null=True)
     current_version = IntegerField(null=True)
     created_at = TextField()
+    held_at = TextField(null=True)
+    rolled_back = TextField(null=True)
 
     class Meta:
         table_name = "environments"

@@ -24,6 +24,8 @@ from platformd.domain.operations import (
     ForgetEvents,
     Operation,
     ReleaseCurrent,
+    ReleaseHold,
+    RollBack,
     SaveDeployment,
     SaveTask,
 )
@@ -32,7 +34,7 @@ from platformd.domain.snapshot import App, Artifact
 from platformd.domain.token import CreateToken, RevokeToken, TokenUsed
 from platformd.errors import Conflict, NotFound
 from platformd.ids import new_id
-from platformd.store import configuring, deploying, events, removing, retries, tokens
+from platformd.store import configuring, deploying, events, removing, retries, rolling_back, tokens
 from platformd.store.codec import Decoding
 from platformd.store.models import AnchorRow, AppRow, ArtifactRow, HostRow
 from platformd.store.saves import save
@@ -56,6 +58,8 @@ def apply(operation: Operation[Any], database: SqliteDatabase) -> Any:
 apply.register(CreateDeployment, deploying.create_deployment)
 apply.register(ClaimCurrent, deploying.claim_current)
 apply.register(ReleaseCurrent, deploying.release_current)
+apply.register(RollBack, rolling_back.roll_back)
+apply.register(ReleaseHold, rolling_back.release_hold)
 apply.register(configuration.UpdateApp, configuring.update_app)
 apply.register(configuration.ChangeVariables, configuring.change_variables)
 apply.register(configuration.CreateEnvironment, configuring.create_environment)

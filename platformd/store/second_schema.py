@@ -8,6 +8,8 @@ from __future__ import annotations
 from peewee import SqliteDatabase
 
 STATEMENTS = (
+    "ALTER TABLE environments ADD COLUMN held_at TEXT",
+    "ALTER TABLE environments ADD COLUMN rolled_back TEXT",
     "ALTER TABLE hosts ADD COLUMN id TEXT",
     "ALTER TABLE hosts ADD COLUMN created_at TEXT",
     """CREATE TABLE variables (

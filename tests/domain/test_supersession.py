@@ -99,3 +99,14 @@ def test_who_is_held_for_a_yielded_port_hears_that_the_newer_took_over() -> None
     story.tell(NEWER, 6)
     assert [answer.code for answer in story.of(effects.FailHeld)] == ["PORT_IN_USE"]
     assert story.state.yielded_to is None
+
+
+def test_beyond_the_versions_that_are_kept_it_is_cancelled() -> None:
+    story = Story.asleep(native())
+    story.tell(NEWER, 5)
+    story.tell(events.Retired(12), 6)
+    assert (story.state.status, story.state.phase) == (Status.CANCELLED, Phase.DONE)
+    assert story.state.reason is not None
+    assert story.state.reason.code == "SUPERSEDED"
+    current = Story.running(native())
+    assert current.tell(events.Retired(12), 6).status is Status.RUNNING, "nobody retires what has the address"

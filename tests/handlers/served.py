@@ -34,6 +34,7 @@ from platformd.domain.operations import (
     CreateApp,
     CreateArtifact,
     CreateDeployment,
+    RollBack,
     SaveDeployment,
     SaveTask,
 )
@@ -90,6 +91,7 @@ class StoredWrites:
         environment: str,
         spec: DeploymentSpec,
         precedence: Precedence = Precedence.DEPLOYMENT,
+        promoted_from: str | None = None,
     ) -> Deployment:
         operation = CreateDeployment(
             app_id=app_id,
@@ -99,6 +101,13 @@ class StoredWrites:
             at=clock.now(),
             steady=clock.steady(),
             precedence=precedence,
+            promoted_from=promoted_from,
+        )
+        return await asyncio.wrap_future(self.store.commit(operation))
+
+    async def roll_back(self, *, app_id: str, environment: str) -> Deployment:
+        operation = RollBack(
+            app_id=app_id, environment=environment, domain="localhost", at=clock.now(), steady=clock.steady()
         )
         return await asyncio.wrap_future(self.store.commit(operation))
 

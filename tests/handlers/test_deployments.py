@@ -9,6 +9,7 @@ import pytest
 
 from platformd.domain import commands
 from platformd.domain.deployment.state import Phase
+from platformd.domain.operations import ClaimCurrent
 from platformd.domain.task import TaskPhase
 from platformd.errors import InvalidState
 from tests.handlers.served import Served
@@ -208,10 +209,48 @@ async def test_promote_defaults_and_refusals(api: Served) -> None:
     path = f"{DEPLOYMENTS}/{deployment['id']}/promote"
     made_id = (await api.client.post(path)).json["deployment_id"]
     assert (await api.client.get(f"{DEPLOYMENTS}/{made_id}")).json["environment_slug"] == "production"
-    refused = await api.client.post(path, {"strategy": "rebuild", "environment": "No!", "x": 1})
+    refused = await api.client.post(path, {"strategy": "maybe", "environment": "No!", "x": 1})
     refused.problem(422, "INVALID")
     assert refused.pointers == ["/strategy", "/environment", "/x"]
-    assert "not supported yet" in refused.json["errors"][0]["message"]
+    rebuilt = await api.client.post(path, {"strategy": "rebuild"})
+    rebuilt.problem(409, "NO_COMMIT")
+
+
+async def _was_ready(api: Served, shown: Any) -> None:
+    """And has its environment's address."""
+    await api.change(shown["id"], ever_ready=True)
+    claim = ClaimCurrent(
+        deployment_id=shown["id"],
+        app_id=shown["app_id"],
+        environment=shown["environment_slug"],
+        version=shown["version"],
+    )
+    await asyncio.wrap_future(api.store.commit(claim))
+
+
+async def test_rollback_and_release(api: Served) -> None:
+    app_id = await api.app_id()
+    first = await api.deployment(app_id, environment="production")
+    path = f"/api/v1/apps/{app_id}"
+    (await api.client.post(f"{path}/rollback")).problem(409, "NOTHING_TO_ROLL_BACK_TO")
+    (await api.client.post(f"{path}/rollback", {"environment": "nowhere"})).problem(
+        404, "ENVIRONMENT_NOT_FOUND"
+    )
+    (await api.client.post(f"/api/v1/apps/{NOWHERE}/rollback")).problem(404, "APP_NOT_FOUND")
+    second = await api.deployment(app_id, environment="production")
+    for each in (first, second):
+        await _was_ready(api, each)
+    answer = await api.client.post(f"{path}/rollback", {"environment": "production"})
+    assert (answer.status, answer.json["message"]) == (201, "Deployment created and scheduler notified")
+    made = (await api.client.get(answer.headers["location"])).json
+    assert (made["id"], made["version"]) == (answer.json["deployment_id"], 3)
+    shown = f"{path}/environments/production"
+    assert (await api.client.get(shown)).json["held_since"] is not None
+    released = await api.client.post(f"{shown}/release")
+    assert released.json == {"environment_slug": "production", "released": True}
+    assert (await api.client.get(shown)).json["held_since"] is None
+    assert (await api.client.post(f"{shown}/release")).json["released"] is False
+    (await api.client.post(f"{path}/environments/nowhere/release")).problem(404, "ENVIRONMENT_NOT_FOUND")
     (await api.client.post(f"{DEPLOYMENTS}/{NOWHERE}/promote", {})).problem(404, "DEPLOYMENT_NOT_FOUND")
 
 

@@ -213,5 +213,11 @@ def phase_of(state: Deployment) -> Phase:
     return Phase.READY if state.generation == state.observed_generation else Phase.UPDATING
 
 
+def retired(by_version: int) -> Reason:
+    return Reason(
+        code="SUPERSEDED", message=f"its environment keeps enough newer versions, up to version {by_version}"
+    )
+
+
 def superseded(by_version: int) -> Reason:
     return Reason(code="SUPERSEDED", message=f"version {by_version} took its environment's address")

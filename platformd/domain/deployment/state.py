@@ -153,6 +153,7 @@ class Deployment:
     restarts: Mapping[int, int] = field(default_factory=dict)
     current: bool = False
     superseded_by: str | None = None
+    promoted_from: str | None = None
     yielded_to: str | None = None
     ever_ready: bool = False
     attempt: int = 0

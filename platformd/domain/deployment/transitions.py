@@ -15,7 +15,7 @@ from platformd.domain.deployment import autoscale, changes, deadlines, failure, 
 from platformd.domain.deployment.draft import DeploymentDraft
 from platformd.domain.deployment.going_back import ROLLED_BACK
 from platformd.domain.deployment.recovery import recovered
-from platformd.domain.deployment.rollout import CANCELLED, UNKNOWN, settle, superseded
+from platformd.domain.deployment.rollout import CANCELLED, UNKNOWN, retired, settle, superseded
 from platformd.domain.deployment.state import ON_THE_WAY, Deployment, Goal, Phase, Stage, Status
 from platformd.domain.effects import DeploymentEffect, Moment
 from platformd.domain.machine import Rule, Step, compile_rules, ignore
@@ -140,6 +140,12 @@ def _superseded(draft: DeploymentDraft, event: events.Superseded) -> None:
         draft.finish(Status.CANCELLED, superseded(event.version))
     elif event.by != state.superseded_by and not state.coming_up:
         draft.head_for(Goal.ASLEEP)
+
+
+def _retired(draft: DeploymentDraft, event: events.Retired) -> None:
+    """Kept long enough to be woken. What has the address, or has ended, is not meant."""
+    if not draft.state.current and not draft.state.status.final:
+        draft.finish(Status.CANCELLED, retired(event.version))
 
 
 def _refuse_in_quarantine(draft: DeploymentDraft, event: object) -> None:
@@ -285,6 +291,10 @@ TRANSITIONS = compile_rules(
         Rule(events.Superseded, _UNBORN, _superseded, (P.DONE,)),
         Rule(events.Superseded, (P.WAKING, P.DRAINING), _superseded),
         Rule(events.Superseded, (P.DONE, *_STUCK), ignore),
+        Rule(events.Retired, _AWAKE, _retired, (P.DRAINING,)),
+        Rule(events.Retired, _RESTING, _retired, (P.DRAINING, P.DONE)),
+        Rule(events.Retired, (P.DRAINING,), _retired),
+        Rule(events.Retired, _IDLE, ignore),
         Rule(events.TimerElapsed, _COMING, deadlines.time_elapsed, (P.BACKING_OFF, P.DRAINING)),
         Rule(events.TimerElapsed, _UP, deadlines.time_elapsed, (P.READY, P.STARTING)),
         Rule(events.TimerElapsed, (P.WAKING,), deadlines.time_elapsed, (P.DRAINING,)),
