@@ -129,9 +129,10 @@ def test_a_large_body_waits_outside_our_memory(server: Platform, rich: Path) -> 
 
 def test_a_hundred_apps_wake_together(server: Platform, tiny: Path) -> None:
     """All of them are served; they start some at a time, so that the first ones are not as slow as the last."""
-    app, artifact = server.app()["id"], server.artifact(tiny.read_bytes())
+    artifact = server.artifact(tiny.read_bytes())
     deployments = []
     for _ in range(100):
+        app = server.app()["id"]
         body = {"artifact_id": artifact, "replicas": 0, "env": {"START_MS": "100"}}
         made = server.api("POST", f"/apps/{app}/deployments", body)
         assert made.status == 201, made.text
