@@ -118,7 +118,7 @@ def test_a_full_disk(cramped: Platform, disk: SmallDisk, tiny: Path, common: Pat
         lambda: (made := platform.api("POST", "/apps", {"name": "again"})).status == 201 and made, 20
     )
     apps.append(created.json["id"])
-    assert eventually(lambda: _readyz(platform)["status"] == "ok")
+    assert eventually(lambda: _readyz(platform)["checks"]["store"]["status"] == "ok")
     platform.wait(dozing["id"], lambda d: d["phase"] == "asleep")
     assert platform.get(host_of(steady), "/say?kept").status == 200
     said = eventually(lambda: (texts := messages(platform, steady["id"])) and "kept" in texts and texts)
