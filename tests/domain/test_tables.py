@@ -182,7 +182,8 @@ deployment_events = st.one_of(
 @given(states(), deployment_events, st.integers(0, 200))
 def test_a_deployment_goes_only_where_its_table_says(state: Deployment, event: object, seconds: int) -> None:
     stands_still = any(member.stage is Stage.FROZEN for member in state.members)
-    assume(not (stands_still and state.status is Status.PENDING))  # only what has been ready once is ever frozen
+    # Only what has been ready once is ever frozen.
+    assume(not (stands_still and state.status is Status.PENDING))
     ids = iter(f"new{number}" for number in range(100))
     try:
         result = deployments.step(state, event, Moment(after(seconds), 0.5, lambda: next(ids)))
