@@ -1,20 +1,21 @@
 """Ends what stands still when the machine runs out of memory: deployments of mode `auto`, the longest asleep first.
 
-One watcher in serve, on the loop's thread; it looks each few seconds, and only when memory is short does it read rows.
-One deployment a look, so that each end can show before the next.
+One watcher in serve, on the loop; it looks each few seconds, and only when memory is short does it read rows, on a
+thread. One deployment a look, so that each end can show before the next.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
 import structlog
 
 from actors.directory import Directory
-from actors.messages import Key, Lane
-from platformd.domain.deployment.state import Deployment
+from actors.messages import Key, Lane, ShuttingDown
 from platformd.domain.events import MemoryShort
 from platformd.domain.spec import SleepMode
 from platformd.domain.task import TaskPhase
@@ -30,23 +31,25 @@ async def watch(directory: Directory, store: Store) -> None:
     while True:
         await asyncio.sleep(EVERY_SECS)
         if memory_is_short():
-            relieve(directory, store)
+            await asyncio.to_thread(relieve, directory, store)
 
 
 def relieve(directory: Directory, store: Store) -> None:
-    """Have the one that has stood still for longest stopped, if there is one."""
-    longest = min(_frozen(store), key=lambda state: state.frozen_since or state.updated_at, default=None)
+    """Have the one that has stood still for longest stopped, if there is one. Reads rows; any thread."""
+    _, longest = min(_frozen(store), default=(None, None))
     if longest is not None:
-        _log.info("memory is short: a deployment is stopped in its sleep", deployment_id=longest.id)
-        directory.tell(Key("deployment", longest.id), MemoryShort(), Lane.FACT)
+        _log.info("memory is short: a deployment is stopped in its sleep", deployment_id=longest)
+        with contextlib.suppress(ShuttingDown):
+            directory.tell(Key("deployment", longest), MemoryShort(), Lane.FACT)
 
 
-def _frozen(store: Store) -> Iterator[Deployment]:
+def _frozen(store: Store) -> Iterator[tuple[datetime, str]]:
+    """Since when which deployment of mode `auto` stands still."""
     owners = {task.deployment_id for task in store.live_tasks() if task.phase is TaskPhase.FROZEN}
     for deployment_id in owners:
         state = store.deployment(deployment_id)
         if state is not None and state.frozen_since and state.spec.sleep_mode is SleepMode.AUTO:
-            yield state
+            yield state.frozen_since, deployment_id
 
 
 def memory_is_short(

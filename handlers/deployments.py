@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from msgspec import UnsetType
 
 from handlers import answers, schemas
 from handlers.base import Handler
-from handlers.operation import Scope, operation
+from handlers.operation import Method, Scope, operation
 from handlers.paging import page_of
 from handlers.schemas_changes import DeploymentChange
 from handlers.schemas_traffic import Lease
@@ -19,6 +20,18 @@ from platformd.domain.deployment.state import Deployment
 from platformd.domain.spec import DeploymentSpec, ProcessType
 from platformd.domain.variables import Precedence
 from platformd.errors import Fault, NotFound
+
+
+def _order(summary: str, status: int) -> Callable[[Method], Method]:
+    """The declaration of a `plain_order`."""
+    return operation(
+        summary,
+        Scope.DEPLOY,
+        body=schemas.Nothing,
+        optional_body=True,
+        answers={status: answers.Deployment},
+        problems=("404 DEPLOYMENT_NOT_FOUND", "409 INVALID_STATE"),
+    )
 
 
 class DeploymentHandler(Handler):
@@ -58,6 +71,14 @@ class DeploymentHandler(Handler):
         self.show(deployment_id)  # one that does not exist has no actor
         changed = await self.ask("deployment", deployment_id, command)
         self.answer(self.read(self.context.views.render_deployment, changed), status)
+
+    async def plain_order(
+        self, deployment_id: str, command: commands.DeploymentCommand, status: int = 202
+    ) -> None:
+        """An order that says all by its name."""
+        self.no_query()
+        self.no_body()
+        await self.order(deployment_id, command, status)
 
     def volume_rule(self) -> VolumeRule:
         settings = self.context.settings
@@ -163,69 +184,33 @@ class OneDeploymentHandler(DeploymentHandler):
 class CancelHandler(DeploymentHandler):
     """`/deployments/:id/cancel`."""
 
-    @operation(
-        "Cancel a deployment",
-        Scope.DEPLOY,
-        body=schemas.Nothing,
-        optional_body=True,
-        answers={200: answers.Deployment},
-        problems=("404 DEPLOYMENT_NOT_FOUND", "409 INVALID_STATE"),
-    )
+    @_order("Cancel a deployment", 200)
     async def post(self, deployment_id: str) -> None:
-        self.no_query()
-        self.no_body()
-        await self.order(deployment_id, commands.Cancel())
+        await self.plain_order(deployment_id, commands.Cancel(), 200)
 
 
 class WakeHandler(DeploymentHandler):
     """`/deployments/:id/wake`."""
 
-    @operation(
-        "Wake a deployment",
-        Scope.DEPLOY,
-        body=schemas.Nothing,
-        optional_body=True,
-        answers={202: answers.Deployment},
-        problems=("404 DEPLOYMENT_NOT_FOUND", "409 INVALID_STATE"),
-    )
+    @_order("Wake a deployment", 202)
     async def post(self, deployment_id: str) -> None:
-        self.no_query()
-        self.no_body()
-        await self.order(deployment_id, commands.Wake(), 202)
+        await self.plain_order(deployment_id, commands.Wake())
 
 
 class SleepHandler(DeploymentHandler):
     """`/deployments/:id/sleep`."""
 
-    @operation(
-        "Put a deployment to sleep",
-        Scope.DEPLOY,
-        body=schemas.Nothing,
-        optional_body=True,
-        answers={202: answers.Deployment},
-        problems=("404 DEPLOYMENT_NOT_FOUND", "409 INVALID_STATE"),
-    )
+    @_order("Put a deployment to sleep", 202)
     async def post(self, deployment_id: str) -> None:
-        self.no_query()
-        self.no_body()
-        await self.order(deployment_id, commands.Sleep(), 202)
+        await self.plain_order(deployment_id, commands.Sleep())
 
 
 class RestartHandler(DeploymentHandler):
     """`/deployments/:id/restart`."""
 
-    @operation(
-        "Restart a deployment, one task at a time",
-        Scope.DEPLOY,
-        body=schemas.Nothing,
-        optional_body=True,
-        answers={202: answers.Deployment},
-        problems=("404 DEPLOYMENT_NOT_FOUND", "409 INVALID_STATE"),
-    )
+    @_order("Restart a deployment, one task at a time", 202)
     async def post(self, deployment_id: str) -> None:
-        self.no_query()
-        self.no_body()
-        await self.order(deployment_id, commands.Restart(), 202)
+        await self.plain_order(deployment_id, commands.Restart())
 
 
 class KeepAwakeHandler(DeploymentHandler):

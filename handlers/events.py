@@ -8,6 +8,7 @@ from typing import Any
 from msgspec import UnsetType
 
 from handlers import answers
+from handlers.answering import JSON
 from handlers.context import Context
 from handlers.following import Following
 from handlers.operation import Content, Scope, operation
@@ -16,7 +17,6 @@ from handlers.sources import Line, Portion, on_thread
 from handlers.sse import Format
 from platformd.domain.notice import Filter
 
-JSON = "application/json"
 STREAM_OR_LIST = Content((Format.SSE.value, Format.NDJSON.value, JSON), answers.Event)
 
 

@@ -32,14 +32,6 @@ RESERVED_NAMES = frozenset(
 )
 
 
-def only(*supported: object) -> Callable[[object], None]:
-    def check(value: object) -> None:
-        if value not in supported:
-            raise ValueError(f"{value!r} is not supported yet; use {supported[0]!r} or leave it out")
-
-    return check
-
-
 def _free_name(value: str) -> None:
     if value.lower() in RESERVED_NAMES or ids.is_id(value):
         raise ValueError(f"must not be {value!r}: that already means something in the API's paths")

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from platformd import __version__, clock, datadir
+from platformd.durable import sync_folder
 from platformd.errors import NotFound, PlatformError
 from platformd.secrets import KEY_FILE
 from platformd.store import copying
@@ -77,7 +78,7 @@ def back_up(data_dir: Path, database: Path, file: Path, *, with_artifacts: bool 
             out.flush()
             os.fsync(out.fileno())
         unfinished.replace(file)
-    _sync(file.resolve().parent)
+    sync_folder(file.resolve().parent)
     return _contents(manifest)
 
 
@@ -113,7 +114,7 @@ def _restore_artifacts(
             _extract(archive, f"artifacts/{sha256}", folder / sha256, sha256, file)
             (folder / sha256).chmod(_FILE_MODE)
             (folder / sha256).replace(artifacts / sha256)
-    _sync(artifacts)
+    sync_folder(artifacts)
 
 
 def _put(new: Path, place: Path) -> None:
@@ -123,7 +124,7 @@ def _put(new: Path, place: Path) -> None:
         aside.unlink(missing_ok=True)
         aside.hardlink_to(place)
     new.replace(place)
-    _sync(place.parent)
+    sync_folder(place.parent)
 
 
 @contextlib.contextmanager
@@ -202,11 +203,3 @@ def _contents(manifest: Any) -> Contents:
         created_at=manifest["created_at"],
         release=manifest["platformd"],
     )
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -18,6 +18,7 @@ from pathlib import Path
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from platformd.durable import sync_folder
 from platformd.errors import Unavailable
 
 MASK = "***"
@@ -119,15 +120,7 @@ def _make(path: Path) -> bytes:
     finally:
         draft.unlink()
     for folder in (path.parent, path.parent.parent):
-        _sync_folder(folder)
+        sync_folder(folder)
     key = _read(path)
     assert key is not None
     return key
-
-
-def _sync_folder(folder: Path) -> None:
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

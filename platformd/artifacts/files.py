@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection
 from functools import partial
 from pathlib import Path
 
+from platformd.durable import sync_folder
 from platformd.errors import Fault, Invalid, NoSpace
 from platformd.ids import new_id
 
@@ -114,7 +115,7 @@ class Upload:
             os.fsync(self._descriptor)
             self._close()  # before it gets its name: a file that is open for writing cannot be started
             self._path.replace(self._folder / sha256)
-            _sync(self._folder)
+            sync_folder(self._folder)
         except OSError as error:
             self.abort()
             raise _told(error, self._folder) from error
@@ -143,11 +144,3 @@ def _told(error: OSError, folder: Path) -> Exception:
     if error.errno in _FULL:
         return NoSpace(f"the disk of {folder} is full and nothing was kept; make room, then upload again")
     return error
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -15,6 +15,7 @@ from pathlib import Path
 from peewee import SqliteDatabase
 
 from platformd import __version__
+from platformd.durable import sync_folder
 from platformd.store.connection import Refused
 from platformd.store.models import MetaRow, create_tables
 from platformd.store.second_schema import second_schema
@@ -92,13 +93,4 @@ def _back_up(database: SqliteDatabase, path: Path, schema: int) -> None:
     finally:
         os.close(descriptor)
     unfinished.rename(final)
-    sync_directory(path.parent)
-
-
-def sync_directory(directory: Path) -> None:
-    """Make the names in `directory` durable."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync_folder(path.parent)

@@ -6,11 +6,10 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from platformd import clock, ids
+from platformd import ids
 from platformd.domain.events import Launched, Probed, TaskFact
 from platformd.domain.spec import DeploymentSpec, Networking, ProcessType, Resources
 from platformd.domain.task import Task, TaskPhase
@@ -20,6 +19,7 @@ from platformd.drivers.docker.containers import INSTANCE
 from platformd.drivers.docker.logs import Batch
 from tests.docker.conftest import APP
 from tests.docker.engine import DockerEngine
+from tests.drivers.contract import snapshot
 from tests.drivers.rig import Loop
 from tests.support import eventually
 
@@ -105,24 +105,7 @@ class DockerRig:
 
     def task(self, order: LaunchOrder, phase: TaskPhase = TaskPhase.RUNNING) -> Task:
         """The snapshot its actor would have."""
-        now = clock.now()
-        task = Task(
-            id=order.task_id,
-            deployment_id=order.deployment_id,
-            app_id="app",
-            slot=0,
-            generation=1,
-            phase=phase,
-            created_at=now,
-            updated_at=now,
-            ready_at=now if phase is TaskPhase.RUNNING else None,
-        )
-        launched = self.handles.get(order.task_id)
-        if launched is None:
-            return task
-        return replace(
-            task, handle=dict(launched.handle), container_id=launched.container_id, address=launched.address
-        )
+        return snapshot(order, phase, self.handles.get(order.task_id))
 
     @property
     def handles(self) -> dict[str, Launched]:

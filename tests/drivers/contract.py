@@ -8,12 +8,38 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Protocol, TypeVar
 
+from platformd import clock
 from platformd.domain.events import Exited, Frozen, Launched, LaunchFailed, Probed, Swept, TaskFact, Thawed
 from platformd.domain.task import Task, TaskPhase
 from platformd.drivers.base import Driver, LaunchOrder
 from tests.support import eventually
 
 F = TypeVar("F", bound=TaskFact)
+
+
+def snapshot(order: LaunchOrder, phase: TaskPhase, launched: Launched | None) -> Task:
+    """What the task's actor would have of it."""
+    now = clock.now()
+    task = Task(
+        id=order.task_id,
+        deployment_id=order.deployment_id,
+        app_id="app",
+        slot=0,
+        generation=1,
+        phase=phase,
+        created_at=now,
+        updated_at=now,
+        ready_at=now if phase is TaskPhase.RUNNING else None,
+    )
+    if launched is None:
+        return task
+    return replace(
+        task,
+        handle=dict(launched.handle),
+        pid=launched.pid,
+        container_id=launched.container_id,
+        address=launched.address,
+    )
 
 
 class Bench(Protocol):

@@ -11,13 +11,13 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 import uvloop
 
-from platformd import clock, ids
+from platformd import ids
 from platformd.domain.events import Launched, Probed, Swept, TaskFact
 from platformd.domain.spec import DeploymentSpec, Networking, Resources
 from platformd.domain.task import Task, TaskPhase
@@ -28,6 +28,7 @@ from platformd.drivers.launch_order import NativeSettings
 from platformd.drivers.native import NativeDriver
 from platformd.drivers.run import unborn
 from platformd.links.keeper import KeeperLink
+from tests.drivers.contract import snapshot
 from tests.support import eventually
 
 F = TypeVar("F", bound=TaskFact)
@@ -176,19 +177,7 @@ class Rig:
     def task(self, order: LaunchOrder, phase: TaskPhase = TaskPhase.RUNNING) -> Task:
         """The snapshot its actor would have."""
         launched = next(iter(self.facts(order, Launched)), None)
-        now = clock.now()
-        task = Task(
-            id=order.task_id,
-            deployment_id=order.deployment_id,
-            app_id="app",
-            slot=0,
-            generation=1,
-            phase=phase,
-            created_at=now,
-            updated_at=now,
-            ready_at=now if phase is TaskPhase.RUNNING else None,
-        )
-        return task if launched is None else replace(task, handle=dict(launched.handle), pid=launched.pid)
+        return snapshot(order, phase, launched)
 
     # ---- what was told -------------------------------------------------------------------------------------
 

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import pytest
 
-from platformd import clock, ids
+from platformd import ids
 from platformd.domain.events import Launched, TaskFact
 from platformd.domain.snapshot import Exit
 from platformd.domain.spec import DeploymentSpec
 from platformd.domain.task import Task, TaskPhase
 from platformd.drivers.base import LaunchOrder
 from platformd.drivers.fake import CANNOT_START, IGNORES_SIGNALS, NEVER_READY, READY, FakeDriver, Script
-from tests.drivers.contract import DriverContract, F
+from tests.drivers.contract import DriverContract, F, snapshot
 from tests.drivers.rig import NO_CGROUPS, Rig
 
 
@@ -83,22 +82,10 @@ class FakeBench:
         return self._order(CANNOT_START)
 
     def task(self, order: LaunchOrder, phase: TaskPhase = TaskPhase.RUNNING) -> Task:
-        now = clock.now()
-        task = Task(
-            id=order.task_id,
-            deployment_id=order.deployment_id,
-            app_id="app",
-            slot=0,
-            generation=1,
-            phase=phase,
-            created_at=now,
-            updated_at=now,
-            ready_at=now if phase is TaskPhase.RUNNING else None,
-        )
         launched = [
             fact for task_id, fact in self.told if task_id == order.task_id and isinstance(fact, Launched)
         ]
-        return replace(task, handle=launched[0].handle) if launched else task
+        return snapshot(order, phase, launched[0] if launched else None)
 
     def wait(self, order: LaunchOrder, kind: type[F]) -> F:
         return next(
