@@ -50,7 +50,6 @@ class PursueAddress:
 
 class DeploymentActor(SnapshotActor[Deployment]):
     COMMANDS = (
-        commands.Scale,
         commands.Change,
         commands.Restart,
         commands.Cancel,

@@ -12,9 +12,11 @@ import pytest
 from tests.leaks import Belongings
 from tests.support import eventually
 
-# What a shell starts in the background ignores Ctrl-C, and so would every program that the tests interrupt.
+# What a shell starts in the background ignores Ctrl-C, and under nohup a hang-up: so would what the tests interrupt.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 CI = os.environ.get("CI", "").lower() in ("1", "true")
 

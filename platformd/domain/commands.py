@@ -13,13 +13,6 @@ from platformd.domain.spec import CpuPolicy, ProcessType, Volume
 
 
 @dataclass(frozen=True, slots=True)
-class Scale:
-    """Want `replicas` tasks; 0 puts it to sleep."""
-
-    replicas: int
-
-
-@dataclass(frozen=True, slots=True)
 class ResourcesChange:
     """What of `spec.Resources` is to be another; None stays."""
 
@@ -30,8 +23,8 @@ class ResourcesChange:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """Want another specification in place: what is None stays as it is. `replicas` as in `Scale`; what tasks are made
-    by is rolled out one task at a time."""
+    """Want another specification in place: what is None stays as it is, `replicas` of 0 puts it to sleep. What tasks
+    are made by is rolled out one task at a time."""
 
     replicas: int | None = None
     resources: ResourcesChange | None = None
@@ -106,5 +99,5 @@ class Recount:
     """To a task, by its deployment made anew: say again how far you are."""
 
 
-DeploymentCommand = Scale | Change | Restart | Cancel | Wake | KeepAwake | Sleep
+DeploymentCommand = Change | Restart | Cancel | Wake | KeepAwake | Sleep
 TaskCommand = Launch | Stop | Freeze | Thaw | Terminate | Recount

@@ -163,9 +163,9 @@ def test_a_task_a_caller_stops_is_replaced(stage: Stage) -> None:
 def test_scaled_up_and_down(stage: Stage) -> None:
     id = stage.deploy()
     (first,) = stage.living(id)
-    assert stage.ask(id, commands.Scale(3)).spec.replicas == 3
+    assert stage.ask(id, commands.Change(replicas=3)).spec.replicas == 3
     assert len(stage.gateway.open_tasks(id)) == len(stage.living(id)) == 3
-    stage.ask(id, commands.Scale(1))
+    stage.ask(id, commands.Change(replicas=1))
     assert stage.gateway.open_tasks(id) == stage.living(id) == [first]
 
 
@@ -200,7 +200,7 @@ def test_what_comes_while_it_waits_is_taken_afterwards(stage: Stage) -> None:
     id = stage.deploy()
     (task_id,) = stage.living(id)
     stage.store.held = True
-    ask = stage.directory.ask(Key("deployment", id), commands.Scale(2))
+    ask = stage.directory.ask(Key("deployment", id), commands.Change(replicas=2))
     stage.driver.exit(task_id, CRASH)
     assert stage.deployment(id).members[0].task_id == task_id
     stage.store.release()
@@ -229,7 +229,7 @@ def test_facts_that_came_before_a_command_that_could_not_be_stored_are_kept(stag
     stage.store.full = True
     stage.driver.exit(task_id, CRASH)
     with pytest.raises(NoSpace):
-        stage.ask(id, commands.Scale(2))
+        stage.ask(id, commands.Change(replicas=2))
     assert stage.deployment(id).phase is Phase.BACKING_OFF
     assert stage.durable(id).phase is Phase.READY
     stage.store.full = False
@@ -240,7 +240,7 @@ def test_a_refused_command_changes_nothing_and_the_actor_lives(stage: Stage) -> 
     id = stage.deploy()
     stage.ask(id, commands.Cancel())
     with pytest.raises(InvalidState, match="cancelled"):
-        stage.ask(id, commands.Scale(2))
+        stage.ask(id, commands.Change(replicas=2))
     with pytest.raises(NotFound) as unknown:
         stage.ask("no-such", commands.Cancel())
     assert unknown.value.code == "DEPLOYMENT_NOT_FOUND"

@@ -79,7 +79,7 @@ def test_scaling_and_the_address_are_told(stage: Stage) -> None:
     current = [notice.deployment_id for notice in told(stage, "deployment.current")]
     assert current == [older, newer]
     assert [notice.deployment_id for notice in told(stage, "deployment.not_current")] == [older]
-    stage.ask(newer, commands.Scale(3))
+    stage.ask(newer, commands.Change(replicas=3))
     (scaled,) = told(stage, "deployment.scaled")
     assert (scaled.data["before"], scaled.data["replicas"]) == (1, 3)
     assert not told(stage, "deployment.changed")

@@ -146,7 +146,7 @@ def test_only_what_changed_is_told(stage: Stage) -> None:
     kinds = [type(order).__name__ for order in stage.gateway.heard]
     assert kinds == ["Targets"], "nothing but where it is stands between a request and its answer"
     stage.gateway.heard.clear()
-    stage.ask(id, commands.Scale(2))
+    stage.ask(id, commands.Change(replicas=2))
     assert {type(order).__name__ for order in stage.gateway.heard} == {"Targets"}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from platformd.domain import commands, events
+from platformd.domain import events
 from platformd.domain.deployment.state import Phase
 from platformd.domain.deployment.transitions import TRANSITIONS as DEPLOYMENT
 from platformd.domain.machine import diagram
@@ -13,9 +13,8 @@ from platformd.domain.task import TaskPhase
 from platformd.domain.task.transitions import TRANSITIONS as TASK
 
 CONCEPTS = Path(__file__).resolve().parents[2] / "platformd" / "docs" / "concepts.md"
-# After a restart anything may be found; a port changing hands is rare and explained in words; a change of anything goes
-# where one of the count goes.
-LEFT_OUT = (events.Recovered, events.PortWanted, events.PortReturned, commands.Change)
+# After a restart anything may be found; a port changing hands is rare and explained in words.
+LEFT_OUT = (events.Recovered, events.PortWanted, events.PortReturned)
 # Phases that no event leads to yet, or that are entered from outside the machine, would only clutter it.
 DRAWN = tuple(
     phase for phase in Phase if phase not in (Phase.WAITING_FOR_BUILD, Phase.PULLING, Phase.QUARANTINED)

@@ -173,7 +173,12 @@ class Simulation:
     def _people(self) -> list[Happening]:
         world, random = self.world, self.random
         replicas = random.choice((0, 1, 2, 3))
-        orders = [commands.Scale(replicas), commands.Wake(), commands.Sleep(), events.Superseded("newer", 2)]
+        orders = [
+            commands.Change(replicas=replicas),
+            commands.Wake(),
+            commands.Sleep(),
+            events.Superseded("newer", 2),
+        ]
         orders += [events.MemoryShort(), commands.KeepAwake(random.choice((0, 3, 100)))]
         orders += [commands.Restart(), commands.Change(resources=random.choice(RESOURCES))]
         orders += [commands.Change(replicas=random.choice((None, 2)), image="shop:2", process_type=DOCKER)]

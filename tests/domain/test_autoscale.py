@@ -109,12 +109,12 @@ def test_slots_that_ended_well_are_not_counted() -> None:
 def test_it_starts_within_its_bounds_and_patch_goes_on_from_there() -> None:
     story = Story.running(native(replicas=1, autoscale=Autoscale(min=2, max=4, target_concurrency=10)))
     assert story.state.tasks_total == 2
-    story.tell(commands.Scale(4), at=5)
+    story.tell(commands.Change(replicas=4), at=5)
     assert story.state.tasks_total == 4
     with pytest.raises(Invalid) as refused:
-        story.tell(commands.Scale(5))
+        story.tell(commands.Change(replicas=5))
     assert [fault.pointer for fault in refused.value.faults] == ["/spec/replicas"]
-    story.tell(commands.Scale(0), at=6)
+    story.tell(commands.Change(replicas=0), at=6)
     assert story.state.tasks_total == 0
 
 

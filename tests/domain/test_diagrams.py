@@ -14,7 +14,7 @@ def test_the_concepts_page_is_drawn_from_the_tables() -> None:
 
 def test_a_drawing_names_its_events_and_leaves_out_what_clutters() -> None:
     deployment, task = drawings()["deployment"], drawings()["task"]
-    assert "asleep --> waking: KeepAwake, Scale, Wake" in deployment
+    assert "asleep --> waking: Change, KeepAwake, Wake" in deployment
     assert "Recovered" not in deployment
     assert "starting --> running: Probed" in task
     assert task.splitlines()[-1] == "    failed --> [*]"

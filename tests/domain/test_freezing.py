@@ -49,7 +49,7 @@ def test_a_wake_of_few_leaves_the_others_frozen() -> None:
     assert [order.task_id for order in story.of(effects.ThawTask)] == ["t0"]
     state = story.tell(events.TaskReady("t0", ADDRESS))
     assert (state.phase, state.tasks_total, len(state.in_stage(Stage.FROZEN))) == (Phase.READY, 1, 2)
-    story.tell(commands.Scale(2))
+    story.tell(commands.Change(replicas=2))
     assert [order.task_id for order in story.of(effects.ThawTask)] == ["t1"]
     assert story.stopped == ["t2"]
 

@@ -132,7 +132,7 @@ def test_policy_always_restarts_what_exits_with_0() -> None:
 
 def test_scale_up_starts_and_scale_down_drains_the_newest_first() -> None:
     story = Story.running(native())
-    story.tell(commands.Scale(3), 5)
+    story.tell(commands.Change(replicas=3), 5)
     assert (story.state.generation, story.state.observed_generation, story.state.phase) == (
         2,
         1,
@@ -141,7 +141,7 @@ def test_scale_up_starts_and_scale_down_drains_the_newest_first() -> None:
     second, third = story.started
     story.ready(second, third, at=6)
     assert (story.state.observed_generation, story.state.phase) == (2, Phase.READY)
-    story.tell(commands.Scale(2), 7)
+    story.tell(commands.Change(replicas=2), 7)
     assert story.stopped == [third]
     assert story.of(effects.StopTask)[0].drain == timedelta(seconds=30)
     assert (story.state.tasks_ready, story.state.tasks_total) == (2, 2)
@@ -151,13 +151,13 @@ def test_scale_up_starts_and_scale_down_drains_the_newest_first() -> None:
 def test_scale_to_what_it_is_changes_nothing() -> None:
     story = Story.running(native(replicas=2))
     before = story.state
-    assert story.tell(commands.Scale(2)) is before
+    assert story.tell(commands.Change(replicas=2)) is before
 
 
 def test_scale_to_zero_sleeps_and_a_wake_starts_the_last_number() -> None:
     story = Story.running(native(replicas=2))
     members = [member.task_id for member in story.state.members]
-    story.tell(commands.Scale(0), 5)
+    story.tell(commands.Change(replicas=0), 5)
     assert (story.state.phase, story.state.tasks_total, story.state.progress) == (Phase.DRAINING, 0, 100)
     story.ends(*members, at=6)
     assert (story.state.status, story.state.phase) == (Status.RUNNING, Phase.ASLEEP)
@@ -168,7 +168,7 @@ def test_scale_to_zero_sleeps_and_a_wake_starts_the_last_number() -> None:
 
 def test_scaled_while_asleep_it_wakes() -> None:
     story = Story.asleep(native())
-    story.tell(commands.Scale(3), 7)
+    story.tell(commands.Change(replicas=3), 7)
     assert (story.state.phase, len(story.started), story.state.target) == (Phase.WAKING, 3, 3)
 
 
@@ -176,7 +176,7 @@ def test_a_scale_while_awake_starts_the_replicas_a_wake_left_out() -> None:
     story = Story.asleep(native(replicas=3, wake=WakePolicy(replicas=1)))
     story.tell(commands.Wake(by_traffic=True), 7)
     assert (len(story.started), story.state.tasks_total) == (1, 1)
-    story.tell(commands.Scale(3), 8)
+    story.tell(commands.Change(replicas=3), 8)
     assert len(story.started) == 2
 
 
@@ -192,16 +192,16 @@ def test_created_with_no_replicas_it_runs_asleep_with_the_address() -> None:
 def test_several_replicas_on_a_fixed_native_port_are_refused() -> None:
     story = Story.running(native(networking=Networking(port=8080)))
     with pytest.raises(Invalid) as refused:
-        story.tell(commands.Scale(2))
+        story.tell(commands.Change(replicas=2))
     assert [fault.pointer for fault in refused.value.faults] == ["/spec/replicas"]
 
 
 def test_what_waits_for_its_build_only_takes_note() -> None:
     story = Story(native(artifact_id=None))
-    story.tell(commands.Scale(3))
+    story.tell(commands.Change(replicas=3))
     assert (story.state.phase, story.state.target, story.effects) == (Phase.WAITING_FOR_BUILD, 3, ())
     assert story.state.next_deadline is None
-    story.tell(commands.Scale(0))
+    story.tell(commands.Change(replicas=0))
     assert (story.state.phase, story.state.status) == (Phase.WAITING_FOR_BUILD, Status.PENDING)
 
 
@@ -230,7 +230,9 @@ def test_cancelled_twice_it_is_the_same_object() -> None:
     assert story.effects == ()
 
 
-@pytest.mark.parametrize("command", [commands.Cancel(), commands.Scale(2), commands.Sleep(), commands.Wake()])
+@pytest.mark.parametrize(
+    "command", [commands.Cancel(), commands.Change(replicas=2), commands.Sleep(), commands.Wake()]
+)
 def test_what_has_ended_takes_no_commands(command: object) -> None:
     story = Story.running(job())
     story.exits(story.state.members[0].task_id, CLEAN, at=5)

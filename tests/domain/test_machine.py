@@ -45,7 +45,7 @@ specs = st.builds(
     progress_deadline_secs=st.sampled_from([5, 600]),
 )
 orders = st.one_of(
-    st.builds(commands.Scale, st.integers(0, 3)),
+    st.builds(commands.Change, replicas=st.integers(0, 3)),
     st.builds(commands.Change, replicas=st.sampled_from([None, 2]), resources=st.sampled_from(RESOURCES)),
     st.just(commands.Restart()),
     st.sampled_from([commands.Wake(), commands.Sleep(), commands.Cancel(), events.Superseded("newer", 2)]),

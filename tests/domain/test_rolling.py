@@ -71,7 +71,7 @@ def test_a_task_keeps_the_specification_of_its_generation() -> None:
     story = Story.running(native(replicas=2))
     before = story.state.spec
     story.tell(MORE, 5)
-    story.tell(commands.Scale(3))
+    story.tell(commands.Change(replicas=3))
     assert story.state.generation == 3
     assert (story.state.spec_of(1), story.state.spec_of(2).resources.cpu) == (before, "200m")
     assert story.state.spec_of(3) == story.state.spec_of(2), "a count is nothing that tasks are made by"

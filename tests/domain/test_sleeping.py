@@ -91,7 +91,7 @@ def test_a_newer_activity_voids_the_question() -> None:
 def test_an_answer_after_other_tasks_became_ready_is_void() -> None:
     """Telling the gateway of them has opened everything again: requests may be in flight."""
     story = Story.running(QUICK)
-    story.tell(commands.Scale(2), 5)
+    story.tell(commands.Change(replicas=2), 5)
     (second,) = story.started
     story.time(10)
     story.ready(second, at=10.001)
@@ -295,7 +295,7 @@ def test_what_never_ran_cannot_sleep_and_a_job_neither() -> None:
 def test_a_quarantined_one_takes_no_commands_and_refuses_requests() -> None:
     story = Story.running(native())
     story.state = replace(story.state, phase=Phase.QUARANTINED)
-    for command in (commands.Scale(2), commands.Cancel(), commands.Sleep(), commands.Wake()):
+    for command in (commands.Change(replicas=2), commands.Cancel(), commands.Sleep(), commands.Wake()):
         with pytest.raises(Unavailable, match="quarantined; resume it first"):
             story.tell(command)
     story.tell(commands.Wake(by_traffic=True))

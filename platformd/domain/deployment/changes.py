@@ -19,11 +19,6 @@ from platformd.domain.spec import DeploymentSpec, ProcessType, contradictions
 from platformd.errors import Fault, Invalid
 
 
-def scale(draft: DeploymentDraft, event: commands.Scale) -> None:
-    """A change of nothing but the count."""
-    change(draft, commands.Change(replicas=event.replicas))
-
-
 def change(draft: DeploymentDraft, event: commands.Change) -> None:
     draft.refuse_if_finished("changed")
     state = draft.state
@@ -41,10 +36,6 @@ def change(draft: DeploymentDraft, event: commands.Change) -> None:
         _begin_progress(draft)
     if event.replicas is not None:
         failure.sleep_or_finish(draft, Status.SUCCEEDED, None)
-
-
-def scale_unborn(draft: DeploymentDraft, event: commands.Scale) -> None:
-    change_unborn(draft, commands.Change(replicas=event.replicas))
 
 
 def change_unborn(draft: DeploymentDraft, event: commands.Change) -> None:

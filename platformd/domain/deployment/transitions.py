@@ -5,10 +5,9 @@ Pure. Driven by `actors.deployment`; drawn in the documentation from `TRANSITION
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any
 
 from platformd.domain import commands, effects, events, policy
 from platformd.domain.deployment import autoscale, changes, deadlines, failure, images, keeping, ports, sleep
@@ -200,21 +199,20 @@ def _task_rules() -> Iterator[Rule]:
         yield Rule(event, _IDLE, ignore)
 
 
-def _change_rules(command: type, handler: Callable[[DeploymentDraft, Any], None]) -> Iterator[Rule]:
-    """Orders that want another specification."""
-    yield Rule(command, _COMING, handler, _LOSING)
-    yield Rule(command, _UP, handler, (*_LOSING, P.UPDATING))
-    yield Rule(command, (P.WAKING,), handler, (P.BACKING_OFF, P.DRAINING))
-    yield Rule(
-        command, (P.ASLEEP,), handler, (*_RISING, P.DRAINING)
-    )  # what stood still by another design ends
-    yield Rule(command, (P.DRAINING,), handler, _RISING)
-    yield Rule(command, (P.BACKING_OFF,), handler, (*_RISING, *_LYING_DOWN))
-    yield Rule(command, (P.DONE,), handler)
+def _change_rules() -> Iterator[Rule]:
+    """Another specification is wanted."""
+    yield Rule(commands.Change, _COMING, changes.change, _LOSING)
+    yield Rule(commands.Change, _UP, changes.change, (*_LOSING, P.UPDATING))
+    yield Rule(commands.Change, (P.WAKING,), changes.change, (P.BACKING_OFF, P.DRAINING))
+    # What stood still by another design ends.
+    yield Rule(commands.Change, (P.ASLEEP,), changes.change, (*_RISING, P.DRAINING))
+    yield Rule(commands.Change, (P.DRAINING,), changes.change, _RISING)
+    yield Rule(commands.Change, (P.BACKING_OFF,), changes.change, (*_RISING, *_LYING_DOWN))
+    yield Rule(commands.Change, (P.DONE,), changes.change)
+    yield Rule(commands.Change, _UNBORN, changes.change_unborn, (P.STARTING, P.ASLEEP))
 
 
 _COMMANDS: tuple[type, ...] = (
-    commands.Scale,
     commands.Change,
     commands.Restart,
     commands.Cancel,
@@ -238,10 +236,7 @@ TRANSITIONS = compile_rules(
     (
         Rule(events.Created, _COMING, _created, (P.ASLEEP,)),
         Rule(events.Created, tuple(phase for phase in _ALL if phase not in _COMING), ignore),
-        *_change_rules(commands.Scale, changes.scale),
-        *_change_rules(commands.Change, changes.change),
-        Rule(commands.Scale, _UNBORN, changes.scale_unborn),
-        Rule(commands.Change, _UNBORN, changes.change_unborn, (P.STARTING, P.ASLEEP)),
+        *_change_rules(),
         Rule(commands.Restart, _COMING, changes.restart, (P.STARTING,)),
         Rule(commands.Restart, (P.WAKING, *_LYING_DOWN, P.DONE), changes.restart),
         Rule(commands.Restart, _UP, changes.restart, (P.STARTING, P.UPDATING)),
