@@ -145,7 +145,7 @@ class Reader(asyncio.BufferedProtocol, ABC):
     def buffer_updated(self, nbytes: int) -> None:
         data = bytes(READ[:nbytes])
         if self.state == IDLE and not self.inbox and not self.choked:
-            if data.find(HEAD_END) + 4 == nbytes:
+            if 0 <= data.find(HEAD_END) == nbytes - 4:
                 self._request(data)
             else:
                 self.inbox = data

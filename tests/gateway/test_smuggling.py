@@ -150,6 +150,21 @@ def test_a_head_just_within_the_limit_passes(gateway: Gateway, app: Callable[...
     eventually(lambda: web.heads)
 
 
+@pytest.mark.parametrize("length", range(1, 8))
+def test_a_head_may_begin_with_any_number_of_bytes(
+    gateway: Gateway, app: Callable[..., App], length: int
+) -> None:
+    gateway.open(app().address)
+    with gateway.connect() as connection:
+        connection.send(get()[:length])
+        for _ in range(2):  # once others are served, the gateway has read what there was
+            with gateway.connect() as other:
+                other.send(get())
+                assert Reply.read(other).status == 200
+        connection.send(get()[length:])
+        assert Reply.read(connection).status == 200
+
+
 def test_a_head_may_arrive_byte_by_byte(gateway: Gateway, app: Callable[..., App]) -> None:
     gateway.open(app().address)
     with gateway.connect() as connection:
