@@ -126,8 +126,9 @@ def _holds_the_listeners(platform: Platform) -> bool:
 
 def _kill_keeper(platform: Platform) -> None:
     """Only one that serve has settled in with: without both of them nobody holds the API's listener."""
-    os.kill(platform.keeper_pid(), signal.SIGKILL)
-    eventually(lambda: _holds_the_listeners(platform))
+    killed = platform.keeper_pid()
+    os.kill(killed, signal.SIGKILL)  # whose descriptors may be seen for a moment more
+    eventually(lambda: platform.keeper_pid() != killed and _holds_the_listeners(platform))
 
 
 def _kill_gateway(platform: Platform) -> None:

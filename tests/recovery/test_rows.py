@@ -62,7 +62,7 @@ class Stored:
         verify.assert_settles(self.platform)
         verify.assert_none_started_twice(self.marks)
         assert sum(verify.started(self.marks).values()) == starts
-        [task] = self.platform.tasks(self.id, "running")
+        [task] = eventually(lambda: self.platform.tasks(self.id, "running"))
         return task
 
 
