@@ -1,4 +1,4 @@
-"""Fixtures and rules for all tests: leaks, Hypothesis profiles, and skips that count as failures."""
+"""Fixtures and rules for all tests: leaks, Hypothesis profiles, skips that count as failures, second tries in CI."""
 
 from __future__ import annotations
 
@@ -19,6 +19,12 @@ if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 CI = os.environ.get("CI", "").lower() in ("1", "true")
+
+REAL_ROOMS = tuple(
+    f"tests/{room}/"
+    for room in ("browser", "cli", "docker", "drivers", "e2e", "gateway", "keeper", "recovery")
+)
+"""Whose tests run real processes, sockets and kills against the clock of a machine that others may be using."""
 
 hypothesis.settings.register_profile("local", deadline=None, max_examples=60)
 hypothesis.settings.register_profile("ci", deadline=None, max_examples=200, print_blob=True)
@@ -58,8 +64,18 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     return report
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """In CI a test of a real room that fails is tried once more; the summary shows how it failed the first time."""
+    for item in items:
+        if CI and item.nodeid.startswith(REAL_ROOMS):
+            item.add_marker(pytest.mark.flaky(reruns=1))
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     stages = os.environ.get("PLATFORMD_TEST_STAGES")
     if stages:
         terminalreporter.section("checks before the tests")
         terminalreporter.write_line(stages)
+    for report in terminalreporter.stats.get("rerun", []):
+        terminalreporter.section(f"failed once: {report.nodeid}")
+        terminalreporter.write_line(report.longreprtext)

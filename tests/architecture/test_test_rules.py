@@ -1,4 +1,4 @@
-"""The rules that conftest.py adds do fail what they are to fail: leaks, and skips of what CI must have."""
+"""The rules that conftest.py adds do fail what they are to fail: leaks, skips of what CI must have, second failures."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ import pytest
 from tests.architecture.house import ROOT
 
 
-def run_pytest(folder: Path, body: str, ci: str) -> str:
+def run_pytest(folder: Path, body: str, ci: str, root: Path | None = None) -> str:
     """What pytest says of a test file with `body` under the real conftest and configuration."""
     test = folder / "test_it.py"
     test.write_text("import os, subprocess, sys, threading\nimport pytest\n" + body)
     environment = os.environ | {"CI": ci, "COLUMNS": "200"}
     environment.pop("PLATFORMD_TEST_STAGES", None)
     command = [sys.executable, "-m", "pytest", "-q", "-p", "tests.conftest", "-p", "no:cacheprovider"]
-    command += ["-c", str(ROOT / "pyproject.toml"), "--rootdir", str(folder), str(test)]
+    command += ["-c", str(ROOT / "pyproject.toml"), "--rootdir", str(root or folder), str(test)]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     return done.stdout + done.stderr
 
@@ -72,3 +72,27 @@ def test_a_skip_of_what_ci_must_have_is_a_failure(tmp_path: Path) -> None:
     assert "1 failed, 1 skipped, 1 xfailed" in said
     assert "needs engine and was skipped" in said
     assert "2 skipped, 1 xfailed" in run_pytest(tmp_path, SKIPS, "")
+
+
+TRIES = """
+TRIED = []
+def test_once():
+    TRIED.append(1)
+    assert len(TRIED) == 2, "the first try"
+
+def test_always():
+    assert False
+"""
+
+
+def test_a_real_room_has_a_second_try_in_ci_and_says_so(tmp_path: Path) -> None:
+    room = tmp_path / "tests" / "e2e"
+    room.mkdir(parents=True)
+    said = run_pytest(room, TRIES, "true", root=tmp_path)
+    assert "1 failed, 1 passed, 2 rerun" in said
+    assert "failed once: tests/e2e/test_it.py::test_once" in said and "the first try" in said
+    assert "2 failed in" in run_pytest(room, TRIES, "", root=tmp_path)
+
+
+def test_other_rooms_have_no_second_try(tmp_path: Path) -> None:
+    assert "2 failed in" in run_pytest(tmp_path, TRIES, "true")
