@@ -22,6 +22,9 @@ CHECKS = {
     "lint-imports": [str(BIN / "lint-imports"), "--no-logo"],
 }
 
+WORKERS = ["-n", "logical", "--maxprocesses", "4", "--dist", "loadfile"]
+"""One per core; most tests wait for real processes. A file is one worker's, for what its tests share."""
+
 
 def main(arguments: list[str]) -> int:
     os.chdir(ROOT)
@@ -36,7 +39,7 @@ def main(arguments: list[str]) -> int:
             print(result.stdout, flush=True)
             first_failure = first_failure or result.returncode
     environment = os.environ | {"PLATFORMD_TEST_STAGES": "\n".join(stages)}
-    tests = subprocess.run([sys.executable, "-m", "pytest", *arguments], env=environment)
+    tests = subprocess.run([sys.executable, "-m", "pytest", *WORKERS, *arguments], env=environment)
     return first_failure or tests.returncode
 
 

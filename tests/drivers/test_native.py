@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import urllib.request
 from collections.abc import Callable
@@ -129,7 +130,7 @@ def test_a_fixed_port_that_is_held_makes_it_wait(rig: Rig) -> None:
         reason = rig.wait(order, LaunchWaits).reason
         assert reason.code == "PORT_IN_USE"
         assert f"port {port} is held by pid" in reason.message
-        assert "pytest" in reason.message
+        assert f"pid {os.getpid()} " in reason.message
     rig.driver.launch(order)
     assert rig.wait(order, Probed).address == ("127.0.0.1", port)
     other = rig.launch(net={"port": port})
