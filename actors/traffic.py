@@ -31,6 +31,8 @@ from platformd.store import Store
 
 _log = structlog.get_logger("traffic")
 
+_READ_AGAIN_SECS = 1.0
+
 
 class Load(msgspec.Struct):
     """Requests of one deployment: now in flight and held, and answered so far by class of status."""
@@ -178,9 +180,15 @@ class GatewayTraffic:
                     return  # yet another gateway came, or the end
                 self._on_loop(self._send_table, epoch, order)
         except Exception:
-            _log.exception("the gateway's table cannot be read")
+            _log.exception("the gateway's table cannot be read", again_in_secs=_READ_AGAIN_SECS)
+            self._on_loop(self._loop.call_later, _READ_AGAIN_SECS, self._read_again, epoch, activity)
             return
         self._on_loop(self._table_read, epoch, activity)
+
+    def _read_again(self, epoch: int, activity: Mapping[str, int | None]) -> None:
+        """What was sent of it stays right: orders say how things are, so that saying one twice changes nothing."""
+        if epoch == self._epoch:
+            self._aside(partial(self._read_table, epoch, activity))
 
     def _send_table(self, epoch: int, order: protocol.Message) -> None:
         if epoch == self._epoch:
@@ -203,7 +211,7 @@ class GatewayTraffic:
                 if since is not None:
                     self._went_quiet(deployment_id, since)
 
-    def _on_loop(self, call: Callable[..., None], *arguments: object) -> None:
+    def _on_loop(self, call: Callable[..., object], *arguments: object) -> None:
         if threading.get_ident() == self._thread:
             call(*arguments)
         else:

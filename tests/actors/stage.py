@@ -82,6 +82,9 @@ class NoLoop:
     def call_soon_threadsafe(self, call: Callable[..., object], *args: Any) -> None:
         self.soon.append((call, args))
 
+    def call_later(self, delay: float, call: Callable[..., object], *args: Any) -> None:
+        self.soon.append((call, args))
+
     def run(self) -> None:
         soon, self.soon = self.soon, []
         for call, args in soon:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
 
@@ -52,6 +52,43 @@ def test_a_gateway_that_comes_gets_the_whole_table_between_reset_and_synced(stag
     assert (config.wakeable, config.wake_timeout, config.queue_limit, config.concurrency) == (True, 7, 5, 3)
     (target,) = table[4].tasks
     assert (target.task, target.address, target.slow_start) == (*stage.living(up), ("127.0.0.1", 20000), True)
+
+
+def test_a_table_that_cannot_be_read_is_read_again_until_it_can(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    up = stage.deploy()
+    read = gateway_table.everything
+
+    def breaks(store: object) -> Iterator[protocol.Message]:
+        yield next(iter(read(stage.store)))
+        raise OSError("the disk is away")
+
+    monkeypatch.setattr(gateway_table, "everything", breaks)
+    stage.gateway.replaced()
+    stage.loop.run()  # and fails again
+    assert not any(isinstance(order, protocol.Synced) for order in stage.gateway.heard)
+    monkeypatch.setattr(gateway_table, "everything", read)
+    stage.loop.run()
+    assert [type(order) for order in stage.gateway.heard].count(protocol.Synced) == 1
+    assert any(up in order.deployments for order in stage.gateway.heard if isinstance(order, protocol.Routes))
+
+
+def test_a_failed_reading_is_not_repeated_for_a_gateway_that_is_gone(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = gateway_table.everything
+
+    def breaks(store: object) -> Iterator[protocol.Message]:
+        raise OSError("the disk is away")
+        yield
+
+    monkeypatch.setattr(gateway_table, "everything", breaks)
+    stage.gateway.replaced()
+    monkeypatch.setattr(gateway_table, "everything", read)
+    stage.gateway.replaced()
+    stage.loop.run()
+    assert [type(order) for order in stage.gateway.heard].count(protocol.Synced) == 1
 
 
 def test_all_that_live_say_it_again_after_the_table(stage: Stage) -> None:
