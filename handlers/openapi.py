@@ -81,7 +81,7 @@ def document(routes: Routes, version: str) -> Json:
 def template(pattern: str, kind: type) -> str:
     """A route's pattern as OpenAPI writes it, its parameters by the names of the handler's arguments."""
     names = iter(_parameters_of(kind))
-    bare = _LOOKAHEAD.sub("", pattern)
+    bare = _LOOKAHEAD.sub("", pattern).replace(r"\.", ".")
     return _GROUP.sub(lambda _: "{" + next(names) + "}", bare)
 
 

@@ -14,6 +14,7 @@ from tornado.web import Application, RequestHandler
 from handlers import (
     apps,
     artifacts,
+    dashboard,
     deployments,
     documents,
     domains,
@@ -21,6 +22,7 @@ from handlers import (
     environments,
     events,
     logs,
+    manual,
     promotions,
     supervision,
     system,
@@ -40,8 +42,14 @@ SLUG = r"([a-z0-9-]{1,32})"
 API = "/api/v1"
 
 ROUTES: tuple[tuple[str, type[Handler]], ...] = (
+    (r"/", dashboard.DashboardHandler),
+    (r"/dashboard/([a-z0-9./-]+)", dashboard.DashboardFileHandler),
     (r"/healthz", system.HealthHandler),
     (r"/readyz", system.ReadyHandler),
+    (r"/docs", manual.ManualHandler),
+    (r"/docs/style\.css", manual.StyleHandler),
+    (r"/docs/api", manual.ReferenceHandler),
+    (rf"/docs/{SLUG}", manual.ManualPageHandler),
     (rf"{API}/version", system.VersionHandler),
     (rf"{API}/openapi.json", documents.OpenApiHandler),
     (rf"{API}/deployments/{ID}", deployments.OneDeploymentHandler),
@@ -109,6 +117,7 @@ class Api(Application):
             artifacts.ArtifactHandler: {"uploading": uploading},
             artifacts.UploadHandler: {"uploading": uploading},
             documents.OpenApiHandler: {"routes": ROUTES},
+            manual.ReferenceHandler: {"routes": ROUTES},
         }
         for _, handler in ROUTES:
             if issubclass(handler, Following):

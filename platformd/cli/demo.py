@@ -151,6 +151,7 @@ class _Show:
             (f"{program} ps", "who is awake"),
             (f"{program} logs {APP}@1 -f", "what it prints"),
             (f"{program} scale {APP}@1 3", "three of them; all sleep together"),
+            (f"{self._server.api_url}/", "the dashboard, in a browser"),
             (f"curl {self._server.api_url}/api/v1/deployments/{deployment['id']}", "the API"),
         )
         self._screen.print("\nTry next, in another terminal:", style="bold")

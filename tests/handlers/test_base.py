@@ -20,7 +20,15 @@ NOWHERE = "00000000-0000-4000-8000-000000000000"
 
 @pytest.mark.parametrize(
     "path",
-    ["/", "/api", "/api/v1", "/api/v1/deployments/", "/api/v1/nowhere", "/api/v1/deployments/7", "/x%00y"],
+    [
+        "/api",
+        "/api/v1",
+        "/dashboard",
+        "/api/v1/deployments/",
+        "/api/v1/nowhere",
+        "/api/v1/deployments/7",
+        "/x%00y",
+    ],
 )
 @pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
 async def test_unknown_paths_are_problems(api: Served, method: str, path: str) -> None:

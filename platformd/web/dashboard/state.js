@@ -1,0 +1,103 @@
+// What the page knows: apps and deployments, kept fresh by the one stream of events.
+
+import { all, get } from "./api.js";
+import { calmly } from "./dom.js";
+import { Stream } from "./stream.js";
+
+const MANY = 25;
+
+export const apps = new Map();
+export const deployments = new Map();
+export const recent = [];
+const RECENT = 500;
+
+const listeners = new Set();
+const stale = new Set();
+let loading = null;
+
+/** `listener` gets {event} for what happened, {} when what is known changed; returns how to stop. */
+export function listen(listener) {
+  listeners.add(listener);
+  return () => listeners.delete(listener);
+}
+
+function tell(what) {
+  for (const listener of [...listeners]) listener(what);
+}
+
+/** Starts following; `state` hears how the connection is. */
+export function follow(state) {
+  return new Stream("/events", { tail: 0 }, {
+    state,
+    fresh: load,
+    gap: load,
+    entry: (event) => {
+      recent.unshift(event);
+      if (recent.length > RECENT) recent.length = RECENT;
+      take(event);
+      tell({ event });
+    },
+  });
+}
+
+/** Everything anew. */
+export function load() {
+  loading ??= (async () => {
+    const seenApps = new Set();
+    const seen = new Set();
+    await all("/apps?sort_by=name&sort_order=asc", (page) => page.forEach((app) => apps.set(app.id, app) && seenApps.add(app.id)));
+    tell({});
+    await all("/deployments", (page) => {
+      page.forEach((found) => keep(found) && seen.add(found.id));
+      tell({});
+    });
+    for (const id of apps.keys()) if (!seenApps.has(id)) apps.delete(id);
+    for (const id of deployments.keys()) if (!seen.has(id)) deployments.delete(id);
+    tell({});
+  })()
+    .catch(() => {})
+    .finally(() => {
+      loading = null;
+    });
+  return loading;
+}
+
+export async function fetchDeployment(id) {
+  const found = await get(`/deployments/${id}`);
+  keep(found);
+  if (!apps.has(found.app_id)) apps.set(found.app_id, await get(`/apps/${found.app_id}`));
+  tell({});
+  return deployments.get(id);
+}
+
+function keep(found) {
+  const known = deployments.get(found.id);
+  if (!known || known.revision <= found.revision) deployments.set(found.id, found);
+  return true;
+}
+
+function take(event) {
+  const id = event.deployment_id;
+  if (!id) {
+    if (event.type.startsWith("app.")) load();
+    return;
+  }
+  const known = deployments.get(id);
+  const data = event.data;
+  if (known && data.phase && event.revision > known.revision) {
+    const changed = { phase: data.phase, status: data.status, tasks_ready: data.ready, tasks_total: data.total, reason: data.reason };
+    deployments.set(id, { ...known, ...changed });
+  }
+  stale.add(id);
+  refresh();
+}
+
+const refresh = calmly(async () => {
+  const ids = [...stale];
+  stale.clear();
+  if (ids.length > MANY) {
+    await load();
+    return;
+  }
+  await Promise.allSettled(ids.map(fetchDeployment));
+}, 250);
