@@ -23,12 +23,9 @@ import uvloop
 from actors import pressure
 from actors.bridge import Bridge
 from actors.busy import Busy
-from actors.configuration import Configuration
-from actors.creations import Creations
 from actors.dead_letters import DeadLetters
 from actors.deployment import DeploymentActor
 from actors.directory import Directory
-from actors.inspection import Inspection
 from actors.messages import Key, ShuttingDown
 from actors.quarantine import quarantine
 from actors.recovery import Recovery, end_all, pursue_addresses, recover
@@ -40,14 +37,12 @@ from actors.task import TaskActor
 from actors.timers import Timers
 from actors.traffic import GatewayTraffic
 from actors.world import World
-from handlers.context import Context
 from handlers.routes import make_app, make_server
-from platformd import __version__, clock, datadir, heap, listeners, node, observability, views
+from platformd import clock, datadir, heap, listeners, observability
 from platformd.artifacts import ArtifactFiles, Executables
+from platformd.composition import make_context
 from platformd.config import Settings
-from platformd.configuration_views import ConfigurationViews
 from platformd.domain.events import TaskFact
-from platformd.domain.naming import Addresses
 from platformd.domain.operations import AdoptDomain
 from platformd.domain.spec import ProcessType
 from platformd.drivers.base import Driver
@@ -62,7 +57,6 @@ from platformd.logstore import LogStore
 from platformd.readiness import Health, Readiness, engine_health
 from platformd.secrets import Vault
 from platformd.store import Store
-from platformd.views import Views
 
 SWITCH_INTERVAL = 0.0005  # commits and wakes are a few GIL hand-overs; the default makes each cost 5 ms
 RECONCILE_SECS = 10.0
@@ -256,28 +250,20 @@ class Service:
     def _serve_api(self) -> None:
         bridge = Bridge(self.directory)
         self.removals = Removals(self.store, bridge, self.traffic, self.hub, self.logs.drop_deployment)
-        settings = self.settings
-        port = settings.shown_port(self.gateway_socket.getsockname()[1])
-        addresses = Addresses(scheme=settings.public_scheme, domain=settings.domain, port=port)
-        context = Context(
-            settings=settings,
-            views=Views(self.store, addresses, usage=self._usage, load=self._load, stale=self.docker.stale),
-            configured=ConfigurationViews(self.store.reader, addresses),
+        context = make_context(
+            self.settings,
+            self.gateway_socket.getsockname()[1],
+            world=self.world,
+            bridge=bridge,
             hub=self.hub,
             logs=self.logs,
             artifacts=self.artifacts,
-            writes=Creations(self.store, self.directory, self.traffic, settings.domain),
-            configuration=Configuration(self.store, self.traffic),
+            traffic=self.traffic,
             removals=self.removals,
-            vault=self.vault,
-            supervision=Inspection(self.directory, self.store, self.dead_letters),
-            node=lambda: node.describe(self._capabilities()),
-            ask=lambda kind, id, message: bridge.ask_async(Key(kind, id), message),
-            ready=self._readyz,
-            version=__version__,
-            deployment=self.store.deployment,
-            say=self._say,
-            recovering=lambda: self.readiness.recovering,
+            native=self.native,
+            docker=self.docker,
+            dead_letters=self.dead_letters,
+            readiness=self.readiness,
         )
         self.api = make_app(context)
         self.api_server = make_server(self.api)
@@ -347,27 +333,6 @@ class Service:
         line = {"op": "log", "deployment": deployment_id, "task": task_id or deployment_id}
         with contextlib.suppress(Unavailable):
             self.keeper.send({**line, "stream": "system", "lines": [text]})
-
-    async def _say(self, deployment_id: str, message: str) -> None:
-        self._write_line(deployment_id, None, message)
-
-    def _readyz(self) -> Mapping[str, Any]:
-        health = Health.OK if self.store.accepts_writes else Health.DEGRADED
-        self.readiness.set(
-            "store", health, "the disk refuses writes: nothing can be changed until there is room"
-        )
-        return self.readiness()
-
-    def _usage(self, task_id: str) -> views.Usage | None:
-        used = self.native.usage([task_id]).get(task_id) or self.docker.usage([task_id]).get(task_id)
-        return None if used is None else views.Usage(used.cpu_percent, used.memory_bytes)
-
-    def _capabilities(self) -> Mapping[str, tuple[bool, str]]:
-        return {"cgroups": (self.native.has_cgroups, self.native.describe())}
-
-    def _load(self, deployment_id: str) -> views.Load | None:
-        load = self.traffic.loads.get(deployment_id)
-        return None if load is None else views.Load(load.inflight, load.held)
 
     # ---- stop, in reverse ----
 

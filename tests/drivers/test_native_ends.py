@@ -165,7 +165,7 @@ def test_forget_gives_everything_back(rig: Rig) -> None:
     rig.gone(order)
     eventually(lambda: order.task_id not in rig.driver._limits.cgroups.left_behind())
     eventually(lambda: not (rig.data_dir / "run" / order.task_id).exists())
-    assert not (rig.data_dir / "work" / order.task_id).exists()
+    eventually(lambda: not (rig.data_dir / "work" / order.task_id).exists())
 
 
 def test_strays_of_this_data_directory_are_ended_and_only_those(rig: Rig, make_rig: object) -> None:

@@ -1,0 +1,95 @@
+"""What handlers are given, put together from the parts of a server.
+
+Called by `platformd.app` once, while it starts; what it makes is called on the loop's thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from actors.bridge import Bridge
+from actors.configuration import Configuration
+from actors.creations import Creations
+from actors.dead_letters import DeadLetters
+from actors.inspection import Inspection
+from actors.messages import Key
+from actors.removal import Removals
+from actors.traffic import GatewayTraffic
+from actors.world import World
+from handlers.context import Context
+from platformd import __version__, node, views
+from platformd.artifacts import ArtifactFiles
+from platformd.config import Settings
+from platformd.configuration_views import ConfigurationViews
+from platformd.domain.naming import Addresses
+from platformd.drivers.docker.driver import DockerDriver
+from platformd.drivers.native import NativeDriver
+from platformd.hub import Hub
+from platformd.logstore import LogStore
+from platformd.readiness import Health, Readiness
+from platformd.store import Store
+
+
+def make_context(
+    settings: Settings,
+    gateway_port: int,
+    *,
+    world: World,
+    bridge: Bridge,
+    hub: Hub,
+    logs: LogStore,
+    artifacts: ArtifactFiles,
+    traffic: GatewayTraffic,
+    removals: Removals,
+    native: NativeDriver,
+    docker: DockerDriver,
+    dead_letters: DeadLetters,
+    readiness: Readiness,
+) -> Context:
+    """`gateway_port` is the one that is bound, shown in addresses unless the settings name another."""
+    store = world.store
+    addresses = Addresses(
+        scheme=settings.public_scheme, domain=settings.domain, port=settings.shown_port(gateway_port)
+    )
+
+    def usage(task_id: str) -> views.Usage | None:
+        used = native.usage([task_id]).get(task_id) or docker.usage([task_id]).get(task_id)
+        return None if used is None else views.Usage(used.cpu_percent, used.memory_bytes)
+
+    def load(deployment_id: str) -> views.Load | None:
+        found = traffic.loads.get(deployment_id)
+        return None if found is None else views.Load(found.inflight, found.held)
+
+    def capabilities() -> Mapping[str, tuple[bool, str]]:
+        return {"cgroups": (native.has_cgroups, native.describe())}
+
+    async def say(deployment_id: str, message: str) -> None:
+        world.write_line(deployment_id, None, message)
+
+    return Context(
+        settings=settings,
+        views=views.Views(store, addresses, usage=usage, load=load, stale=docker.stale),
+        configured=ConfigurationViews(store.reader, addresses),
+        hub=hub,
+        logs=logs,
+        artifacts=artifacts,
+        writes=Creations(store, world.directory, traffic, settings.domain),
+        configuration=Configuration(store, traffic),
+        removals=removals,
+        vault=world.vault,
+        supervision=Inspection(world.directory, store, dead_letters),
+        node=lambda: node.describe(capabilities()),
+        ask=lambda kind, id, message: bridge.ask_async(Key(kind, id), message),
+        ready=lambda: _readyz(store, readiness),
+        version=__version__,
+        deployment=store.deployment,
+        say=say,
+        recovering=lambda: readiness.recovering,
+    )
+
+
+def _readyz(store: Store, readiness: Readiness) -> Mapping[str, Any]:
+    health = Health.OK if store.accepts_writes else Health.DEGRADED
+    readiness.set("store", health, "the disk refuses writes: nothing can be changed until there is room")
+    return readiness()
