@@ -35,10 +35,12 @@ def text(browser: Any, selector: str = "main") -> str:
 
 
 def press(browser: Any, label: str, within: str = "main") -> None:
-    """The button that a person reads as `label`."""
-    script = """return [...document.querySelectorAll(arguments[0] + " button")]
-        .find((button) => button.textContent === arguments[1])"""
-    eventually(lambda: browser.execute_script(script, within, label), 10).click()
+    """The button that a person reads as `label`; found and pressed at one instant, as the page may be drawn anew."""
+    script = """const found = [...document.querySelectorAll(arguments[0] + " button")]
+        .find((button) => button.textContent === arguments[1] && !button.disabled);
+        found?.click();
+        return Boolean(found)"""
+    eventually(lambda: browser.execute_script(script, within, label), 10)
 
 
 def order(browser: Any, label: str) -> None:

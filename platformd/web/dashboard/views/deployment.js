@@ -15,11 +15,13 @@ const samples = new Map();
 
 export function deployment(page, id) {
   const top = h("section");
+  const bar = h("div", { class: "buttons" });
+  let shownButtons = "";
   const tasks = h("section", { class: "card" });
   const history = h("section", { class: "card" });
   const output = h("section", { class: "card" });
   const happened = [];
-  show(page, top, h("div", { class: "pair" }, tasks, history), output);
+  show(page, top, bar, h("div", { class: "pair" }, tasks, history), output);
 
   const drawTop = () => {
     const found = deployments.get(id);
@@ -31,8 +33,12 @@ export function deployment(page, id) {
       app?.description && h("p", { class: "quiet", text: app.description }),
       h("p", {}, outside(found.preview_url)),
       !found.reason && h("p", { class: "why", text: why(found) }),
-      found.reason && h("div", { class: "reason" }, h("strong", { text: words(found.reason.code) }), h("p", { text: found.reason.message }), found.reason.last_lines?.length && h("pre", { text: found.reason.last_lines.join("\n") })),
-      h("div", { class: "buttons" }, buttons(found, app)));
+      found.reason && h("div", { class: "reason" }, h("strong", { text: words(found.reason.code) }), h("p", { text: found.reason.message }), found.reason.last_lines?.length && h("pre", { text: found.reason.last_lines.join("\n") })));
+    // Only when others are meant: who is about to press one, or has come to it by keyboard, keeps it.
+    const meant = JSON.stringify([found.status, found.phase, found.current, found.spec.replicas, app?.id]);
+    if (meant === shownButtons) return;
+    shownButtons = meant;
+    show(bar, buttons(found, app));
   };
   const drawTasks = async () => {
     if (document.hidden) return;
