@@ -31,7 +31,7 @@ from platformd.domain.operations import SaveDeployment
 from platformd.domain.snapshot import Exit
 from platformd.domain.task import Task, TaskPhase
 from platformd.domain.task.transitions import new_task
-from platformd.errors import NotFound
+from platformd.errors import NotFound, PreconditionFailed
 
 _AT_REST = (Phase.ASLEEP, Phase.DONE)
 
@@ -78,6 +78,11 @@ class DeploymentActor(SnapshotActor[Deployment]):
                 self._address.pursue(self.require())
             case TimerFired() if message.name == ADDRESS_TIMER:
                 self._address.pursue(self.require())
+            case commands.IfRevision(command, revision):
+                present = self.require().revision
+                if present != revision:
+                    raise PreconditionFailed.of(revision, present)
+                return self.receive(command)
             case commands.Wake(by_traffic=False):
                 super().receive(message)
                 return self._once_stored(self.require())

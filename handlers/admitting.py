@@ -5,24 +5,39 @@ Loop thread only.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
+from typing import Any, ClassVar
 
 import structlog
 from tornado.web import HTTPError
 
 from handlers.admission import SAFE_METHODS
 from handlers.answering import Answering
+from handlers.authentication import Authentication, secret_in
 from handlers.callers import ANYBODY, Caller
-from platformd.errors import PlatformError, TooLarge, Unavailable
+from handlers.operation import operation_of
+from platformd.errors import PlatformError, TooLarge, Unauthenticated, Unavailable
 
 LONGEST_HEAD = 64 << 10
 LONGEST_QUERY = 8 << 10
+_OF_AN_APP = re.compile(r"/api/v1/(apps|deployments|tasks)/([0-9A-Fa-f-]{36})(?:/|\Z)")
 
 
 class Admitting(Answering):
-    """`caller` is who calls, once `prepare` is through."""
+    """`caller` is who calls, once `prepare` is through.
 
+    Whose token is bound to one app may come to what is in that app by its path, and beyond that only to handlers that
+    say with `BOUND_CALLERS` that they look after it themselves.
+    """
+
+    BOUND_CALLERS: ClassVar[bool] = False
+    authentication: Authentication
     caller: Caller = ANYBODY
+
+    def initialize(self, authentication: Authentication, **shared: Any) -> None:  # type: ignore[override]  # by name
+        super().initialize(**shared)
+        self.authentication = authentication
 
     def prepare(self) -> None:
         structlog.contextvars.bind_contextvars(request_id=self.request_id)
@@ -37,6 +52,7 @@ class Admitting(Answering):
         self.allow_origin()
         if request.method not in self.allowed_methods():
             raise HTTPError(405)
+        self.identify()
         if request.method not in SAFE_METHODS:
             self.admission.check_origin(headers.get("Host", ""), origin, headers.get("Sec-Fetch-Site"))
             if self.context.recovering():
@@ -45,6 +61,35 @@ class Admitting(Answering):
             raise PlatformError("the request's head is too large", code="HEADER_TOO_LARGE", status=431)
         if getattr(request, "payload_too_large", False):
             raise TooLarge("the body is larger than 1 MiB; nothing here takes that much JSON")
+
+    def identify(self) -> None:
+        """Sets `caller`; Unauthenticated or Forbidden unless whoever calls may do this."""
+        declared = operation_of(type(self), self.request.method or "")
+        if declared is None or declared.scope is None:
+            return
+        secret, ticket = self.shown()
+        try:
+            self.caller = self.authentication.admit(declared, secret, ticket)
+        except Unauthenticated:
+            self.problem_headers["WWW-Authenticate"] = 'Bearer realm="platformd"'
+            raise
+        if self.caller.app_id is not None and not self.BOUND_CALLERS:
+            self.admit_app(self._app_of_path())
+
+    def shown(self) -> tuple[str | None, str | None]:
+        """The token and the ticket that the request carries."""
+        return secret_in(self.request.headers), None
+
+    def _app_of_path(self) -> str | None:
+        found = _OF_AN_APP.match(self.request.path)
+        if found is None:
+            return None
+        kind, id = found[1], found[2].lower()
+        if kind == "apps":
+            return id
+        views = self.context.views
+        shown = views.deployment(id) if kind == "deployments" else views.task(id)
+        return str(shown["app_id"])
 
     def admit_app(self, app_id: str | None) -> None:
         """Forbidden when the caller's token is bound to another app than the one this is about (None: to no app)."""

@@ -22,11 +22,13 @@ DEFAULT_NAMESPACE = "default"
 class AppsHandler(Handler):
     """`/apps`."""
 
+    BOUND_CALLERS = True
+
     @operation("List apps", Scope.READ, query=schemas.AppsQuery, answers={200: answers.Page[answers.App]})
     def get(self) -> None:
         query = self.query(schemas.AppsQuery)
         namespace = None if isinstance(query.namespace, UnsetType) else query.namespace
-        self.answer(self.read(self.context.views.apps, page_of(query), namespace=namespace))
+        self.answer(self.read(self.context.views.apps, page_of(query), namespace, self.caller.app_id))
 
     @operation(
         "Create an app",
@@ -37,6 +39,7 @@ class AppsHandler(Handler):
     )
     async def post(self) -> None:
         self.no_query()
+        self.admit_app(None)
         body = self.body(schemas.NewApp)
         app = await self.durable(
             self.context.writes.create_app(
@@ -98,6 +101,8 @@ class AppHandler(Handler):
 class AppByKeyHandler(Handler):
     """`/apps/:namespace/:name`."""
 
+    BOUND_CALLERS = True
+
     @operation(
         "Get an app by namespace and name",
         Scope.READ,
@@ -106,11 +111,15 @@ class AppByKeyHandler(Handler):
     )
     def get(self, namespace: str, name: str) -> None:
         self.no_query()
-        self.answer(self.read(self.context.views.app_by_key, namespace, name))
+        app = self.read(self.context.views.app_by_key, namespace, name)
+        self.admit_app(app["id"])
+        self.answer(app)
 
 
 class AppBySubdomainHandler(Handler):
     """`/apps/by-subdomain/:subdomain`."""
+
+    BOUND_CALLERS = True
 
     @operation(
         "Get an app by subdomain",

@@ -32,6 +32,8 @@ _SHA256 = re.compile(r"[0-9a-fA-F]{64}\Z")
 class ArtifactsHandler(Handler):
     """`/artifacts`."""
 
+    BOUND_CALLERS = True  # who may deploy to an app may bring what is deployed
+
     @operation(
         "List artifacts",
         Scope.READ,
@@ -39,6 +41,7 @@ class ArtifactsHandler(Handler):
         answers={200: answers.Page[answers.Artifact]},
     )
     def get(self) -> None:
+        self.admit_app(None)
         query = self.query(schemas.ArtifactsQuery)
         self.answer(self.read(self.context.views.artifacts, page_of(query)))
 
@@ -58,6 +61,8 @@ class ArtifactsHandler(Handler):
 
 class ArtifactHandler(Handler):
     """`/artifacts/:id`."""
+
+    BOUND_CALLERS = True
 
     def initialize(self, *, uploading: set[str], **shared: Any) -> None:  # type: ignore[override]
         super().initialize(**shared)
@@ -98,6 +103,7 @@ class UploadHandler(Handler):
     """`/artifacts/:id/upload`: raw bytes to disk as they come, hashed and written on a thread, half a megabyte at a
     time; the client waits meanwhile. Nothing is kept of an upload that breaks off or does not match."""
 
+    BOUND_CALLERS = True
     uploading: set[str]
     _artifact_id: str | None = None
     _upload: Upload | None = None

@@ -23,6 +23,7 @@ from platformd.errors import Conflict
 from platformd.hub import Hub
 from platformd.logstore import LogStore
 from platformd.secrets import Vault
+from platformd.token_views import TokenViews
 from platformd.views import Views
 
 T = TypeVar("T")
@@ -107,6 +108,7 @@ class Context:
     - `ask(kind, id, command)` is answered by that actor after its commit;
     - `deployment(id)` is its newest snapshot, None when there is none;
     - `ready()` is {"ready": bool, "status": "ok" | "degraded" | "unready", "checks": {name: {"status", "detail"?}}};
+    - `tokens` finds and shows tokens; `write_behind` stores what nobody waits for;
     - `say(deployment id, message)` writes a `system` line into its log; `recovering()` refuses writes;
     - `supervision` shows and restarts actors, `node()` describes this machine and may read files;
     - `rebuild(source, environment)` creates a deployment there that waits for a new build of the source's commit;
@@ -123,6 +125,8 @@ class Context:
     configuration: Configuration
     removals: Removals
     vault: Vault
+    tokens: TokenViews
+    write_behind: Callable[[Operation[None]], object]
     supervision: Supervision
     ask: Callable[[str, str, object], Awaitable[Any]]
     node: Callable[[], Mapping[str, Any]]

@@ -1,7 +1,7 @@
 """The dashboard: files of the package, the same for everybody, read once.
 
-They are public wherever the API is not, since a page that asks for a token must come without one; everything that it
-shows comes from the API, which asks. Loop thread only.
+The page needs a token where the API does; without one a browser gets it with a 401, and it asks. Its other files are
+public, since a page that asks for a token must come without one; all it shows comes from the API. Loop thread only.
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ from __future__ import annotations
 import hashlib
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import platformd
 from handlers.base import Handler
-from handlers.operation import FILE, Content, operation
-from platformd.errors import NotFound
+from handlers.operation import FILE, Content, Scope, operation
+from platformd.errors import NotFound, Unauthenticated
 
 FOLDER = Path(platformd.__file__).parent / "web" / "dashboard"
 POLICY = (
@@ -38,28 +38,45 @@ class File(NamedTuple):
 class _FileHandler(Handler):
     def show(self, name: str) -> None:
         """Browsers ask each time whether it is still the same."""
-        self.no_query()
         file = _files().get(name)
         if file is None:
             raise NotFound(f"the dashboard has no file {name[:200]!r}")
-        self.set_header("Cache-Control", "no-cache")
         self.set_header("ETag", file.etag)
-        self.set_header("Content-Security-Policy", POLICY)
-        self.set_header("Referrer-Policy", "no-referrer")
-        self.set_header("Content-Type", file.type)
         if self.check_etag_header():
             self.set_status(304)
             self.finish()
             return
+        self.send(file)
+
+    def send(self, file: File) -> None:
+        self.set_header("Cache-Control", "no-cache")
+        self.set_header("Content-Security-Policy", POLICY)
+        self.set_header("Referrer-Policy", "no-referrer")
+        self.set_header("Content-Type", file.type)
         self.finish(file.content)
 
 
 class DashboardHandler(_FileHandler):
     """`/`."""
 
-    @operation("Open the dashboard", None, answers={200: Content(("text/html",))})
+    BOUND_CALLERS = True
+
+    @operation("Open the dashboard", Scope.READ, answers={200: Content(("text/html",))})
     def get(self) -> None:
+        self.no_query()
         self.show("index.html")
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        """A browser without a token gets the page all the same: it asks for one."""
+        raised = kwargs.get("exc_info", (None, None, None))[1]
+        if not isinstance(raised, Unauthenticated) or "text/html" not in self.request.headers.get(
+            "Accept", ""
+        ):
+            super().write_error(status_code, **kwargs)
+            return
+        self.set_status(raised.status)
+        self.set_header("WWW-Authenticate", self.problem_headers["WWW-Authenticate"])
+        self.send(_files()["index.html"])
 
 
 class DashboardFileHandler(_FileHandler):
@@ -67,6 +84,7 @@ class DashboardFileHandler(_FileHandler):
 
     @operation("Get a file of the dashboard", None, answers={200: FILE}, problems=("404 NOT_FOUND",))
     def get(self, name: str) -> None:
+        self.no_query()
         self.show(name)
 
 

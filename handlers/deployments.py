@@ -69,7 +69,9 @@ class DeploymentHandler(Handler):
     async def order(self, deployment_id: str, command: commands.DeploymentCommand, status: int = 200) -> None:
         """Asks the deployment's actor and answers with what it made of it."""
         self.show(deployment_id)  # one that does not exist has no actor
-        changed = await self.ask("deployment", deployment_id, command)
+        revision = self.if_match()
+        guarded = command if revision is None else commands.IfRevision(command, revision)
+        changed = await self.ask("deployment", deployment_id, guarded)
         self.answer(self.read(self.context.views.render_deployment, changed), status)
 
     async def plain_order(
@@ -140,6 +142,8 @@ class DeploymentsOfAppHandler(DeploymentHandler):
 class DeploymentsHandler(DeploymentHandler):
     """`/deployments`."""
 
+    BOUND_CALLERS = True
+
     @operation(
         "List deployments",
         Scope.READ,
@@ -148,7 +152,9 @@ class DeploymentsHandler(DeploymentHandler):
     )
     def get(self) -> None:
         query = self.query(schemas.DeploymentsQuery)
-        app_id = None if isinstance(query.app_id, UnsetType) else query.app_id.lower()
+        app_id = self.caller.app_id if isinstance(query.app_id, UnsetType) else query.app_id.lower()
+        if app_id is not None:
+            self.admit_app(app_id)
         self.answer(self.read(self.context.views.deployments, page_of(query), app_id=app_id))
 
 
@@ -171,7 +177,7 @@ class OneDeploymentHandler(DeploymentHandler):
         Scope.DEPLOY,
         body=DeploymentChange,
         answers={200: answers.Deployment},
-        problems=("404 DEPLOYMENT_NOT_FOUND", "409 INVALID_STATE"),
+        problems=("404 DEPLOYMENT_NOT_FOUND", "409 INVALID_STATE", "412 REVISION_MISMATCH"),
     )
     async def patch(self, deployment_id: str) -> None:
         self.no_query()

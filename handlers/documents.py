@@ -15,6 +15,7 @@ from handlers.operation import Scope, operation
 class OpenApiHandler(Handler):
     """`/api/v1/openapi.json`."""
 
+    BOUND_CALLERS = True
     routes: openapi.Routes
 
     def initialize(self, *, routes: openapi.Routes, **shared: Any) -> None:  # type: ignore[override]  # by name

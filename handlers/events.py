@@ -48,6 +48,8 @@ class EventSource:
 class EventsHandler(Following):
     """`/events`: a stream unless `Accept` asks for JSON."""
 
+    BOUND_CALLERS = True
+
     @operation(
         "Follow what happens",
         Scope.READ,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from handlers import schemas, schemas_changes, schemas_configuration, schemas_traffic
+from handlers import schemas, schemas_changes, schemas_configuration, schemas_tokens, schemas_traffic
 
 BODIES: Mapping[Any, Mapping[str, Any]] = {
     schemas.NewApp: {"an app": {"name": "my-api", "labels": {"team": "web"}}},
@@ -53,5 +53,6 @@ BODIES: Mapping[Any, Mapping[str, Any]] = {
     schemas_configuration.NewRegistry: {
         "credentials": {"host": "registry.example.com", "username": "deployer", "password": "s3cret"}
     },
+    schemas_tokens.NewToken: {"for a pipeline": {"name": "ci", "scope": "deploy"}},
     schemas.Nothing: {"nothing": {}},
 }

@@ -58,6 +58,13 @@ class Following(Handler):
         finally:
             self.streams.discard(reader)
 
+    def shown(self) -> tuple[str | None, str | None]:
+        """An EventSource sends no headers: `?access_token=` and `?ticket=` stand for them here, and only here."""
+        given = self.request.query_arguments
+        token, ticket = (_last(given.pop(name, None)) for name in ("access_token", "ticket"))
+        secret, _ = super().shown()
+        return (token if secret is None else secret), ticket
+
     def on_connection_close(self) -> None:
         super().on_connection_close()
         if self._reader is not None:
@@ -90,5 +97,10 @@ class Following(Handler):
         format = accepted(self.request.headers.get("Accept", ""))
         connection: Any = self.request.connection
         self._reader = Reader(connection.stream, format, position, chunked=chunked)
-        self.streams.add(self._reader)
+        caller = self.caller
+        self.streams.add(self._reader, lambda: self.authentication.still_valid(caller))
         return self._reader
+
+
+def _last(values: list[bytes] | None) -> str | None:
+    return values[-1].decode("utf-8", "replace") if values else None

@@ -41,6 +41,7 @@ _HEADERS = {
     "Server-Timing": {"description": "milliseconds spent: db, actor, total"},
 }
 _SECURITY: list[Json] = [{"bearer": []}, {"apiKey": []}]
+_OF_STREAMS: list[Json] = [{"accessToken": []}, {"ticket": []}]
 
 
 def document(routes: Routes, version: str) -> Json:
@@ -72,6 +73,8 @@ def document(routes: Routes, version: str) -> Json:
             "securitySchemes": {
                 "bearer": {"type": "http", "scheme": "bearer"},
                 "apiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+                "accessToken": {"type": "apiKey", "in": "query", "name": "access_token"},
+                "ticket": {"type": "apiKey", "in": "query", "name": "ticket"},
             },
             "headers": {name: {**said, "schema": {"type": "string"}} for name, said in _HEADERS.items()},
         },
@@ -146,7 +149,8 @@ def _operation(schemas: _Schemas, pattern: str, kind: type, method: str, declare
 def _security(declared: Operation) -> list[Json]:
     if declared.scope is None:
         return []
-    return _SECURITY if declared.locked else [{}, *_SECURITY]
+    ways = [*_SECURITY, *_OF_STREAMS] if declared.streams else _SECURITY
+    return ways if declared.locked else [{}, *ways]
 
 
 def _tag(path: str) -> str:

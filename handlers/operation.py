@@ -39,17 +39,19 @@ class Content:
     item: Any = None
 
 
+EVENT_STREAM = "text/event-stream"
 BYTES = Content(("application/octet-stream",))
 FILE = Content(("*/*",))  # bytes of the type that was given with them
 
 
 def stream_of(item: Any) -> Content:
     """Server-sent events or lines of JSON, as `Accept` asks."""
-    return Content(("text/event-stream", "application/x-ndjson"), item)
+    return Content((EVENT_STREAM, "application/x-ndjson"), item)
 
 
 # What any method may be refused with, beside its own: (problem, whom it concerns).
 EVERYWHERE = ("400 MALFORMED", "421 MISDIRECTED_HOST", "422 INVALID", "431 HEADER_TOO_LARGE", "500 INTERNAL")
+OF_CALLERS = ("401 TOKEN_REQUIRED", "401 TOKEN_INVALID", "403 SCOPE_TOO_NARROW", "403 TOKEN_BOUND_TO_APP")
 OF_BODIES = ("400 MALFORMED_JSON", "413 TOO_LARGE", "415 UNSUPPORTED_MEDIA_TYPE")
 OF_WRITES = (
     *("403 FOREIGN_ORIGIN", "503 RECOVERING", "503 SHUTTING_DOWN", "503 QUARANTINED", "503 MAILBOX_FULL"),
@@ -75,6 +77,13 @@ class Operation:
     optional_body: bool = False
     answers: Mapping[int, Any] = field(default_factory=dict)
     problems: tuple[str, ...] = ()
+
+    @property
+    def streams(self) -> bool:
+        """Whether it may answer with server-sent events."""
+        return any(
+            isinstance(answer, Content) and EVENT_STREAM in answer.types for answer in self.answers.values()
+        )
 
 
 def operation(
@@ -117,6 +126,10 @@ def operation_of(kind: type, method: str) -> Operation | None:
 def everything_refused(declared: Operation, method: str) -> set[str]:
     """Every problem a method may answer with, its own and those of all."""
     refused = {*declared.problems, *EVERYWHERE}
+    if declared.scope is not None:
+        refused |= {*OF_CALLERS}
+    if declared.streams:
+        refused |= {"401 TICKET_INVALID"}
     if declared.body is not None:
         refused |= {*OF_BODIES}
     if method not in ("GET", "HEAD"):

@@ -27,8 +27,10 @@ from handlers import (
     supervision,
     system,
     tasks,
+    tokens,
 )
 from handlers.admission import Admission
+from handlers.authentication import Authentication
 from handlers.base import Handler, NotFoundHandler, log_request
 from handlers.bodies import BodyCollector
 from handlers.context import Context
@@ -63,6 +65,9 @@ ROUTES: tuple[tuple[str, type[Handler]], ...] = (
     (rf"{API}/deployments/{ID}/logs/stream", logs.StreamHandler),
     (rf"{API}/deployments/{ID}/events", events.DeploymentEventsHandler),
     (rf"{API}/events", events.EventsHandler),
+    (rf"{API}/tokens", tokens.TokensHandler),
+    (rf"{API}/tokens/{ID}", tokens.TokenHandler),
+    (rf"{API}/stream-tickets", tokens.TicketsHandler),
     (rf"{API}/actors", supervision.ActorsHandler),
     (rf"{API}/actors/{SEGMENT}", supervision.ActorHandler),
     (rf"{API}/actors/{SEGMENT}/restart", supervision.RestartActorHandler),
@@ -109,7 +114,12 @@ class Api(Application):
     def __init__(self, context: Context) -> None:
         settings = context.settings
         admission = Admission(settings.host, settings.public_host, settings.cors_origin)
-        shared: dict[str, Any] = {"context": context, "admission": admission}
+        authentication = Authentication(context.tokens, context.write_behind, settings.tokens_required)
+        shared: dict[str, Any] = {
+            "context": context,
+            "admission": admission,
+            "authentication": authentication,
+        }
         self.streams = Streams()
         self.feeds = Feeds(context)
         uploading: set[str] = set()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from enum import Enum
 from typing import Any
 
@@ -19,6 +19,7 @@ from tornado.iostream import IOStream, StreamClosedError
 from platformd import clock
 
 PING_SECS = 15.0
+_TICK_SECS = 0.5
 STALLED_SECS = 30.0
 FAREWELL_SECS = 5.0
 LARGEST_BACKLOG = 2 << 20
@@ -187,22 +188,23 @@ class Streams:
     """All open readers of a server."""
 
     def __init__(self) -> None:
-        self._readers: set[Reader] = set()
+        self._readers: dict[Reader, Callable[[], bool]] = {}
         self._ticking: asyncio.Task[None] | None = None
         self._closing = False
 
     def __len__(self) -> int:
         return len(self._readers)
 
-    def add(self, reader: Reader) -> None:
-        self._readers.add(reader)
+    def add(self, reader: Reader, welcome: Callable[[], bool] = lambda: True) -> None:
+        """Its stream ends soon after `welcome` says no."""
+        self._readers[reader] = welcome
         if self._ticking is None:
             self._ticking = asyncio.create_task(self._tick())
         if self._closing:
             self._farewell((reader,))
 
     def discard(self, reader: Reader) -> None:
-        self._readers.discard(reader)
+        self._readers.pop(reader, None)
 
     async def close(self) -> None:
         """A last event for everyone, then the end; at most `FAREWELL_SECS`."""
@@ -221,10 +223,12 @@ class Streams:
 
     async def _tick(self) -> None:
         while True:
-            await asyncio.sleep(1.0)
+            await asyncio.sleep(_TICK_SECS)
             now = clock.monotonic()
-            for reader in tuple(self._readers):
+            for reader, welcome in tuple(self._readers.items()):
                 reader.tick(now)
+                if not welcome():
+                    reader.end(reader.format.event("revoked", {"detail": "your token was revoked"}))
             if not self._readers:
                 self._ticking = None
                 return

@@ -16,6 +16,8 @@ from handlers.sources import on_thread
 class ActorsHandler(Handler):
     """`/actors`."""
 
+    BOUND_CALLERS = True
+
     @operation("List the actors", Scope.READ, query=ActorsQuery, answers={200: answers.Actors})
     async def get(self) -> None:
         """Live ones first, longest alive first, then deployments that are rows only (`dormant`); a task's `parent` is
@@ -35,6 +37,8 @@ class ActorsHandler(Handler):
 class ActorHandler(Handler):
     """`/actors/:key`."""
 
+    BOUND_CALLERS = True
+
     @operation(
         "Get one actor",
         Scope.READ,
@@ -51,6 +55,8 @@ class ActorHandler(Handler):
 
 class RestartActorHandler(Handler):
     """`/actors/:key/restart`."""
+
+    BOUND_CALLERS = True
 
     @operation(
         "Replace an actor",

@@ -1,4 +1,4 @@
-"""How the service itself is: healthz, readyz, version. Always public."""
+"""How the service itself is: healthz and readyz, always public, and the version."""
 
 from __future__ import annotations
 
@@ -29,6 +29,8 @@ class ReadyHandler(Handler):
     def get(self) -> None:
         self.no_query()
         state = self.context.ready()
+        if not self.authentication.is_known(self.shown()[0]):
+            state = {**state, "checks": {}}
         if state["ready"]:
             self.answer(state)
             return
@@ -43,6 +45,8 @@ class ReadyHandler(Handler):
 
 class VersionHandler(Handler):
     """`/api/v1/version`."""
+
+    BOUND_CALLERS = True
 
     @operation("Get the version", Scope.READ, answers={200: answers.Version})
     def get(self) -> None:

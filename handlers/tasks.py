@@ -16,12 +16,20 @@ class _ListHandler(Handler):
     def show(self, query: schemas.TasksOfDeploymentQuery, deployment_id: str | None) -> None:
         state = None if isinstance(query.state, UnsetType) else query.state
         self.answer(
-            self.read(self.context.views.tasks, page_of(query), deployment_id=deployment_id, state=state)
+            self.read(
+                self.context.views.tasks,
+                page_of(query),
+                deployment_id=deployment_id,
+                state=state,
+                app_id=self.caller.app_id,
+            )
         )
 
 
 class TasksHandler(_ListHandler):
     """`/tasks`."""
+
+    BOUND_CALLERS = True
 
     @operation("List tasks", Scope.READ, query=schemas.TasksQuery, answers={200: answers.Page[answers.Task]})
     def get(self) -> None:

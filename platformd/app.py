@@ -57,6 +57,7 @@ from platformd.logstore import LogStore
 from platformd.readiness import Health, Readiness, engine_health
 from platformd.secrets import Vault
 from platformd.store import Store
+from platformd.token_views import TokenViews
 
 SWITCH_INTERVAL = 0.0005  # commits and wakes are a few GIL hand-overs; the default makes each cost 5 ms
 RECONCILE_SECS = 10.0
@@ -72,7 +73,6 @@ def serve(settings: Settings) -> int:
     observability.dump_stacks_on_signal()
     sys.setswitchinterval(SWITCH_INTERVAL)
     try:
-        _refuse_without_tokens(settings)
         datadir.prepare(settings.data_dir)
         with (
             datadir.Lock(settings.data_dir) as lock,
@@ -85,11 +85,12 @@ def serve(settings: Settings) -> int:
     return 0
 
 
-def _refuse_without_tokens(settings: Settings) -> None:
-    if settings.tokens_required:
+def _refuse_without_tokens(settings: Settings, store: Store) -> None:
+    if settings.tokens_required and not TokenViews(store.reader).any_valid():
         raise Conflict(
-            f"the API on {settings.host} needs tokens, and this release cannot make any: bind it to 127.0.0.1, "
-            "without --require-token",
+            f"the API on {settings.host} needs tokens and there is none: make one with `platformd token create "
+            f"--name NAME --scope admin --data-dir {settings.data_dir}`, or bind it to 127.0.0.1 without "
+            "--require-token",
             code="NO_TOKENS",
         )
 
@@ -151,6 +152,7 @@ class Service:
             self.settings.data_dir, publish=self.hub.publish, path=self.settings.database_path
         )
         stack.callback(self.store.close)
+        _refuse_without_tokens(self.settings, self.store)
         stored = self.store.anchor()
         self.host_restarted = stored is None
         if stored is None:

@@ -29,6 +29,7 @@ from platformd.hub import Hub
 from platformd.logstore import LogStore
 from platformd.readiness import Health, Readiness
 from platformd.store import Store
+from platformd.token_views import TokenViews
 
 
 def make_context(
@@ -78,6 +79,8 @@ def make_context(
         configuration=Configuration(store, traffic),
         removals=removals,
         vault=world.vault,
+        tokens=TokenViews(store.reader),
+        write_behind=store.commit,
         supervision=Inspection(world.directory, store, dead_letters),
         node=lambda: node.describe(capabilities()),
         ask=lambda kind, id, message: bridge.ask_async(Key(kind, id), message),

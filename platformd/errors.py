@@ -77,7 +77,7 @@ class InvalidState(Conflict):
 class PreconditionFailed(PlatformError):
     """The object is not, or no more, as the caller thinks; `If-Match` named another revision."""
 
-    status, code = 412, "STALE_REVISION"
+    status, code = 412, "REVISION_MISMATCH"
 
     @classmethod
     def of(cls, expected: int, present: int) -> PreconditionFailed:

@@ -103,14 +103,21 @@ class Views:
 
     # ---- lists ---------------------------------------------------------------------------------------------
 
-    def apps(self, page: Page, namespace: str | None = None) -> Json:
-        return self._page(App, page, self.render_app, {"namespace": namespace})
+    def apps(self, page: Page, namespace: str | None = None, id: str | None = None) -> Json:
+        return self._page(App, page, self.render_app, {"namespace": namespace, "id": id})
 
     def deployments(self, page: Page, app_id: str | None = None) -> Json:
         return self._page(Deployment, page, self.render_deployment, {"app_id": app_id})
 
-    def tasks(self, page: Page, deployment_id: str | None = None, state: str | None = None) -> Json:
-        return self._page(Task, page, self.render_task, {"deployment_id": deployment_id, "state": state})
+    def tasks(
+        self,
+        page: Page,
+        deployment_id: str | None = None,
+        state: str | None = None,
+        app_id: str | None = None,
+    ) -> Json:
+        wanted = {"deployment_id": deployment_id, "state": state, "app_id": app_id}
+        return self._page(Task, page, self.render_task, wanted)
 
     def artifacts(self, page: Page) -> Json:
         return self._page(Artifact, page, self.render_artifact, {})

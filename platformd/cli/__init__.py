@@ -24,6 +24,7 @@ COMMANDS: dict[str, str] = {
     "rollback": "platformd.cli.deploy:rollback",
     "release": "platformd.cli.deploy:release",
     "cancel": "platformd.cli.deployments:cancel",
+    "token": "platformd.cli.tokens:token",
     "backup": "platformd.cli.backup:backup",
     "restore": "platformd.cli.backup:restore",
     "doctor": "platformd.cli.doctor:doctor",

@@ -99,5 +99,13 @@ class Recount:
     """To a task, by its deployment made anew: say again how far you are."""
 
 
+@dataclass(frozen=True, slots=True)
+class IfRevision:
+    """Do `command` only while the deployment is at `revision`; else PreconditionFailed REVISION_MISMATCH."""
+
+    command: DeploymentCommand
+    revision: int
+
+
 DeploymentCommand = Change | Restart | Cancel | Wake | KeepAwake | Sleep
 TaskCommand = Launch | Stop | Freeze | Thaw | Terminate | Recount

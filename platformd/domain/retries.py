@@ -72,7 +72,7 @@ class ForgetAnswers(Operation[int]):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IfRevision(Operation[T]):
     """Carry out `operation` only while the record `id` of `kind` is at `revision`; else PreconditionFailed
-    STALE_REVISION."""
+    REVISION_MISMATCH."""
 
     operation: Operation[T]
     kind: type

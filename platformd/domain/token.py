@@ -7,13 +7,13 @@ would have to protect, and every request pays for the hash.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
 from platformd.domain.operations import Operation
 
+SECRET_PREFIX = "pfd"
 SHOWN = 11  # characters of a secret that are kept, so that people recognise it
 
 
@@ -35,11 +35,6 @@ class Scope(StrEnum):
 
 _RANKS = {scope: rank for rank, scope in enumerate(Scope)}
 DEFAULT_SCOPE = Scope.DEPLOY
-
-
-def widest(scopes: Iterable[Scope]) -> Scope:
-    """The one that includes all of `scopes`; the default for none."""
-    return max(scopes, key=_RANKS.__getitem__, default=DEFAULT_SCOPE)
 
 
 def digest(secret: str) -> str:

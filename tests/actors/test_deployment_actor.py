@@ -11,7 +11,7 @@ from platformd.domain.deployment.state import Phase, Status
 from platformd.domain.snapshot import Exit
 from platformd.domain.spec import Restart, RestartPolicyKind, StopPolicy
 from platformd.drivers.fake import EXITS_AT_ONCE, NEVER_READY, READY, SLOW_TO_EXIT, Script
-from platformd.errors import InvalidState, NoSpace, NotFound
+from platformd.errors import InvalidState, NoSpace, NotFound, PreconditionFailed
 from platformd.gateway import protocol
 from tests.actors.stage import Stage
 
@@ -294,3 +294,15 @@ def test_a_caller_wakes_it_on_a_full_disk_too(stage: Stage) -> None:
     stage.store.full = True
     assert stage.ask(id, commands.Wake()).phase is Phase.WAKING
     assert len(stage.living(id)) == 1
+
+
+def test_a_change_from_another_revision_than_the_callers_is_refused(stage: Stage) -> None:
+    id = stage.deploy()
+    present = stage.deployment(id).revision
+    with pytest.raises(PreconditionFailed, match=f"revision {present}, not {present - 1}"):
+        stage.ask(id, commands.IfRevision(commands.Change(replicas=2), present - 1))
+    assert stage.deployment(id).revision == present
+    stage.ask(id, commands.IfRevision(commands.Change(replicas=2), present))
+    assert len(stage.living(id)) == 2
+    with pytest.raises(PreconditionFailed):  # of two that saw the same, one wins
+        stage.ask(id, commands.IfRevision(commands.Change(replicas=3), present))

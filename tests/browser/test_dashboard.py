@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -151,3 +154,26 @@ def test_its_files_are_asked_for_again_and_allow_nothing_foreign(server: Platfor
     again = server._call(server.api_url, "GET", "/", None, {"If-None-Match": first.headers["Etag"]})
     assert (again.status, again.body) == (304, b"")
     assert server._call(server.api_url, "GET", "/dashboard/../app.py", None, {}).status == 404
+
+
+def test_a_person_signs_in_where_tokens_are_needed(
+    tmp_path: Path, browser: Any, request: pytest.FixtureRequest
+) -> None:
+    data = tmp_path / "data"
+    words = ["token", "create", "--name", "me", "--scope", "admin", "--json", "--data-dir", str(data)]
+    made = subprocess.run([sys.executable, "-m", "platformd", *words], capture_output=True, timeout=60)
+    secret = json.loads(made.stdout)["token"]
+    server = Platform(data, "--require-token").start()
+    request.addfinalizer(server.destroy)
+    browser.get(f"{server.api_url}/#/")
+    find(browser, "dialog[open] input[name=token]").send_keys("wrong")
+    press(browser, "Sign in", "dialog[open]")
+    eventually(lambda: "does not take that token" in text(browser, "dialog[open]"), 10)
+    find(browser, "dialog[open] input[name=token]").send_keys(secret)
+    press(browser, "Sign in", "dialog[open]")
+    eventually(lambda: "Nothing is deployed yet" in text(browser, ".fleet"), 10)
+    headers = {"Authorization": f"Bearer {secret}", "Content-Type": "application/json"}
+    made_app = server._call(server.api_url, "POST", "/api/v1/apps", b'{"name":"seen"}', headers)
+    assert made_app.status == 201
+    eventually(lambda: "1 apps" in text(browser, ".counts"), 10)  # by the stream, opened with a ticket
+    assert local(browser)

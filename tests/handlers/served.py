@@ -42,12 +42,14 @@ from platformd.domain.snapshot import App, Artifact
 from platformd.domain.spec import DeploymentSpec
 from platformd.domain.task import Task, TaskPhase
 from platformd.domain.variables import Precedence
+from platformd.errors import PreconditionFailed
 from platformd.hub import Hub
 from platformd.ids import new_id
 from platformd.keeper import segments
 from platformd.logstore import LogStore
 from platformd.secrets import Vault
 from platformd.store import Store
+from platformd.token_views import TokenViews
 from platformd.views import Views
 from tests.handlers.client import Client
 
@@ -132,6 +134,10 @@ class ScriptedActors:
             return await asyncio.wrap_future(self.store.commit(SaveTask(changed_task)))
         deployment = self.store.deployment(id)
         assert deployment is not None
+        if isinstance(command, commands.IfRevision):
+            if command.revision != deployment.revision:
+                raise PreconditionFailed.of(command.revision, deployment.revision)
+            command = command.command
         return await self.save(self._step(deployment, command))
 
     async def save(self, deployment: Deployment) -> Deployment:
@@ -292,6 +298,8 @@ class Running:
             configuration=Configuration(store, Deaf()),  # type: ignore[arg-type]
             removals=Patient(),
             vault=Vault.open(self._folder),
+            tokens=TokenViews(store.reader),
+            write_behind=store.commit,
             supervision=supervision,
             node=lambda: node.describe({"cgroups": (False, "none here")}),
             ask=actors.ask,

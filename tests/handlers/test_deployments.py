@@ -376,3 +376,18 @@ async def test_a_long_poll_on_a_task(api: Served) -> None:
     await asyncio.wait({waiting}, timeout=0.1)
     await api.client.post(f"/api/v1/tasks/{task.id}/stop")
     assert (await asyncio.wait_for(waiting, 5)).json["state"] == "stopping"
+
+
+async def test_a_change_may_be_bound_to_the_revision_that_was_seen(api: Served) -> None:
+    made = await api.deployment()
+    path, body = f"/api/v1/deployments/{made['id']}", {"spec": {"replicas": 2}}
+
+    async def patch(revision: str) -> Any:
+        return await api.client.call("PATCH", path, body, headers={"If-Match": revision})
+
+    for stale in (str(made["revision"] + 1), '"0"', "nonsense"):
+        (await patch(stale)).problem(412, "REVISION_MISMATCH")
+    changed = await patch(f'"{made["revision"]}"')
+    assert (changed.status, changed.json["spec"]["replicas"]) == (200, 2)
+    (await patch(f'W/"{made["revision"]}"')).problem(412, "REVISION_MISMATCH")
+    assert (await patch("*")).status == 200

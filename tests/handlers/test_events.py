@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from handlers import sse
-from handlers.base import Handler
+from handlers.authentication import Authentication
 from handlers.callers import Caller
 from handlers.operation import Scope
 from platformd import clock
@@ -227,7 +227,8 @@ async def test_a_token_of_one_app_sees_that_app_only(api: Served, monkeypatch: p
     theirs = await api.deployment(other)
     await happen(api, "task.mine", app_id=mine)
     await happen(api, "task.theirs", app_id=other)
-    monkeypatch.setattr(Handler, "caller", Caller(Scope.READ, "token", mine))
+    bound = Caller(Scope.READ, "token", mine)
+    monkeypatch.setattr(Authentication, "admit", lambda *_: bound)
     assert [event["type"] for event in await listed(api, "?type=task.")] == ["task.mine"]
     refused = await api.client.get(f"/api/v1/events?app_id={other}")
     assert (refused.status, refused.json["code"]) == (403, "TOKEN_BOUND_TO_APP")

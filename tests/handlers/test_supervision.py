@@ -6,7 +6,7 @@ import pytest
 
 from actors.inspection import Inspection
 from actors.messages import DeadLetter, Key, Reason
-from handlers.base import Handler
+from handlers.authentication import Authentication
 from handlers.callers import Caller
 from handlers.operation import Scope
 from platformd import clock
@@ -68,7 +68,8 @@ async def test_dead_letters_come_newest_first_without_secrets(api: Served) -> No
 async def test_tokens_of_one_app_see_their_actors_only(api: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     mine, other = await api.app_id("mine"), await api.app_id("other")
     own, foreign = await api.deployment(mine), await api.deployment(other)
-    monkeypatch.setattr(Handler, "caller", Caller(Scope.ADMIN, "token", mine))
+    bound = Caller(Scope.ADMIN, "token", mine)
+    monkeypatch.setattr(Authentication, "admit", lambda *_: bound)
     listed = await api.client.get("/api/v1/actors")
     assert [actor["id"] for actor in listed.json["data"]] == [own["id"]]
     assert (await api.client.get(f"/api/v1/actors/deployment:{own['id']}")).status == 200

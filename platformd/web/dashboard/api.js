@@ -82,10 +82,10 @@ export async function upload(file, progress) {
   return artifact.id;
 }
 
-/** The address of a stream; with a token it carries a ticket, good for one connection. */
+/** The address of a stream with a ticket, good for one connection; asks for a token where one is needed. */
 export async function streamAddress(path, query) {
   const parameters = new URLSearchParams(query);
-  if (token()) parameters.set("ticket", (await post("/stream-tickets")).ticket);
+  parameters.set("ticket", (await post("/stream-tickets")).ticket);
   return `${BASE}${path}?${parameters}`;
 }
 
