@@ -9,7 +9,7 @@ import pytest
 from platformd import clock
 from platformd.domain.retries import ForgetAnswers, IfRevision, KeepAnswer, KeptAnswer, Once, RequestKey
 from platformd.domain.snapshot import App
-from platformd.domain.token import CreateToken, RevokeToken, Scope, TokenUsed, digest, widest
+from platformd.domain.token import CreateToken, RevokeToken, Scope, TokenUsed, digest
 from platformd.errors import Conflict, NotFound, PreconditionFailed
 from platformd.ids import new_id, new_secret
 from platformd.store import CreateApp, Store
@@ -137,5 +137,3 @@ def test_scopes_include_what_is_below():
         (Scope.READ, Scope.DEPLOY),
         (Scope.READ, Scope.DEPLOY, Scope.ADMIN),
     ]
-    assert widest([Scope.READ, Scope.ADMIN]) is Scope.ADMIN
-    assert widest([]) is Scope.DEPLOY
