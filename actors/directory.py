@@ -46,6 +46,16 @@ class ActorInfo:
     about: dict[str, Any]
 
 
+@dataclass(slots=True)
+class Backlog:
+    """Live actors of one kind, how many of them are in quarantine, and what is queued for all of them."""
+
+    actors: int = 0
+    quarantined: int = 0
+    facts: int = 0
+    commands: int = 0
+
+
 class Directory:
     def __init__(self, runtime: Runtime, supervisor: Supervisor) -> None:
         self._runtime = runtime
@@ -148,6 +158,18 @@ class Directory:
     def keys(self, kind: str) -> list[Key]:
         """The live actors of a kind, without a look at any."""
         return [key for key in list(self._mailboxes) if key.kind == kind]
+
+    def backlog(self) -> dict[str, Backlog]:
+        """By kind, what there is of live actors and of what waits for them."""
+        found = {kind: Backlog() for kind in self._kinds}
+        for mailbox in list(self._mailboxes.values()):
+            facts, commands = mailbox.mark()
+            of_kind = found[mailbox.key.kind]
+            of_kind.actors += 1
+            of_kind.facts += facts
+            of_kind.commands += commands
+            of_kind.quarantined += mailbox.state is State.QUARANTINED
+        return found
 
     def find(self, key: Key) -> ActorInfo | None:
         """What is known of the live actor of `key`."""

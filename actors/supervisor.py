@@ -17,7 +17,7 @@ from enum import StrEnum
 import structlog
 
 from actors.messages import DeadLetter, Key, Reason
-from platformd import clock
+from platformd import clock, metrics
 
 BUDGET = 5
 WINDOW = 30.0
@@ -79,6 +79,7 @@ class Supervisor:
             "actor failed", actor=str(key), message=None if message is None else type(message).__name__,
             exc_info=error,
         )  # fmt: skip
+        metrics.ACTOR_FAILURES.labels(key.kind).inc()
         if message is not None:
             self.bury(key, message, Reason.FAILED, error)
         failure = Failure(clock.now(), _said(error), None if message is None else type(message).__name__)
@@ -98,12 +99,14 @@ class Supervisor:
     def announce_quarantine(self, key: Key) -> None:
         """Tell whoever persists it. Called once the mailbox refuses messages."""
         record = self.record(key)
+        metrics.QUARANTINES.labels(key.kind).inc()
         _log.error("actor quarantined", actor=str(key), failures=len(record.recent), window=self._window)
         if record.last is not None:
             self._fenced(self._on_quarantine, key, record.last)
 
     def bury(self, key: Key, message: object, reason: Reason, error: BaseException | None = None) -> None:
         """Hand a message that no actor handled to the sink."""
+        metrics.DEAD_LETTERS.inc()
         text = "" if error is None else "".join(traceback.format_exception(error))
         said = "the actor is in quarantine" if error is None else _said(error)
         self._fenced(self._sink, DeadLetter(key, message, reason, said, text, clock.now()))

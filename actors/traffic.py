@@ -42,6 +42,25 @@ class Load(msgspec.Struct):
     requests: dict[str, int] = msgspec.field(default_factory=dict)
 
 
+class Totals:
+    """Of all deployments: requests now in flight and held, answered so far by class of status, and how long those
+    released so far had been held (see `protocol.Load`)."""
+
+    def __init__(self) -> None:
+        self.inflight = self.held = 0
+        self.requests: dict[str, int] = {}
+        self.waits = [0] * (len(protocol.WAITS) + 1)
+        self.waited = 0.0
+
+    def add(self, report: Mapping[str, Any]) -> None:
+        self.inflight, self.held = report["total_inflight"], report["total_held"]
+        for seen in report["deployments"].values():
+            _count_up(self.requests, seen["requests"])
+        if waits := report.get("waits"):  # a gateway of an earlier release says nothing of them
+            self.waits = [known + more for known, more in zip(self.waits, waits, strict=True)]
+            self.waited += report["waited"]
+
+
 class GatewayTraffic:
     """`send` takes one message for the gateway, from any thread; it is dropped while there is no gateway. Made on the
     thread of `loop`. `aside` has long reading done elsewhere, `on_synced` is called once a gateway knows everything."""
@@ -68,12 +87,15 @@ class GatewayTraffic:
         self._gone_meanwhile: set[str] = set()
         self.on_synced: Callable[[], None] = lambda: None
         self.loads: dict[str, Load] = {}
+        self.totals = Totals()
         self.pid: int | None = None
 
     # ---- to the gateway ----
 
     def route(self, deployment_id: str, before: Routing | None, after: Routing) -> None:
         """What changed for `deployment_id`; everything when `before` is None."""
+        if after.phase is Phase.DONE:
+            self.loads.pop(deployment_id, None)
         config = gateway_table.config(after)
         if before is None or gateway_table.config(before) != config:
             self._send(protocol.Routes(deployments={deployment_id: config}))
@@ -155,6 +177,7 @@ class GatewayTraffic:
             case "busy":
                 self._tell(report["deployment"], events.IdleRefused())
             case "load":
+                self.totals.add(report)
                 self._count(report["deployments"])
             case "hello":
                 self._welcome(report)
@@ -219,7 +242,8 @@ class GatewayTraffic:
 
     def _end_requests(self) -> None:
         """This gateway is another one: what the last one had in flight was cut with it, and is quiet since."""
-        for deployment_id, load in self.loads.items():
+        self.totals.inflight = self.totals.held = 0
+        for deployment_id, load in [*self.loads.items()]:
             if load.inflight or load.held:
                 load.inflight = load.held = 0
                 self._tell(deployment_id, events.WentQuiet(clock.steady()))
@@ -239,9 +263,22 @@ class GatewayTraffic:
 
     def _count(self, deployments: Mapping[str, Mapping[str, Any]]) -> None:
         for deployment_id, seen in deployments.items():
-            load = self.loads.setdefault(deployment_id, Load())
+            load = self.loads.get(deployment_id)
+            if load is None:
+                if self._is_over(deployment_id):
+                    continue
+                load = self.loads[deployment_id] = Load()
             load.inflight, load.held = seen["inflight"], seen["held"]
-            for status, count in seen["requests"].items():
-                load.requests[status] = load.requests.get(status, 0) + count
+            _count_up(load.requests, seen["requests"])
             if (demand := seen.get("demand")) is not None:
                 self._tell(deployment_id, events.DemandMeasured(*demand))
+
+    def _is_over(self, deployment_id: str) -> bool:
+        """Its last requests ended with it, or after it."""
+        state = self._store.deployment(deployment_id)
+        return state is None or state.status.final
+
+
+def _count_up(total: dict[str, int], more: Mapping[str, int]) -> None:
+    for kind, count in more.items():
+        total[kind] = total.get(kind, 0) + count

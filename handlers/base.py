@@ -9,6 +9,7 @@ from __future__ import annotations
 from tornado.web import RequestHandler
 
 from handlers.reading import Reading
+from platformd import metrics
 from platformd.errors import NotFound
 from platformd.observability import get_logger
 
@@ -33,8 +34,9 @@ class NotFoundHandler(Handler):
 
 
 def log_request(handler: RequestHandler) -> None:
-    """One access line: the path without its query, which may hold a credential."""
+    """One access line, and the count: the path without its query, which may hold a credential."""
     status, request = handler.get_status(), handler.request
+    metrics.count_request(request.method or "", status)
     line = _log.debug if status < 400 else _log.info if status < 500 else _log.warning
     line(
         "request",

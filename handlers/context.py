@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol, TypeVar
 
+from platformd import metrics
 from platformd.artifacts import ArtifactFiles
 from platformd.config import Settings
 from platformd.configuration_views import ConfigurationViews
@@ -111,6 +112,7 @@ class Context:
     - `tokens` finds and shows tokens; `write_behind` stores what nobody waits for;
     - `say(deployment id, message)` writes a `system` line into its log; `recovering()` refuses writes;
     - `supervision` shows and restarts actors, `node()` describes this machine and may read files;
+    - `metrics()` is what Prometheus is told; it reads rows, so it runs on a thread;
     - `rebuild(source, environment)` creates a deployment there that waits for a new build of the source's commit;
     - `longest_upload` is in bytes.
     """
@@ -136,4 +138,5 @@ class Context:
     rebuild: Callable[[Deployment, str], Awaitable[Deployment]] = _no_rebuild
     say: Callable[[str, str], Awaitable[None]] = _no_system_line
     recovering: Callable[[], bool] = lambda: False
+    metrics: Callable[[], bytes] = metrics.exposition
     longest_upload: int = 1 << 30

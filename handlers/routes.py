@@ -48,6 +48,7 @@ ROUTES: tuple[tuple[str, type[Handler]], ...] = (
     (r"/dashboard/([a-z0-9./-]+)", dashboard.DashboardFileHandler),
     (r"/healthz", system.HealthHandler),
     (r"/readyz", system.ReadyHandler),
+    (r"/metrics", system.MetricsHandler),
     (r"/docs", manual.ManualHandler),
     (r"/docs/style\.css", manual.StyleHandler),
     (r"/docs/api", manual.ReferenceHandler),

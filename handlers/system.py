@@ -1,10 +1,12 @@
-"""How the service itself is: healthz and readyz, always public, and the version."""
+"""How the service itself is: healthz and readyz, always public; metrics and version."""
 
 from __future__ import annotations
 
 from handlers import answers
 from handlers.base import Handler
-from handlers.operation import Scope, operation
+from handlers.operation import Content, Scope, operation
+from handlers.sources import on_thread
+from platformd import metrics
 from platformd.errors import Unavailable
 
 
@@ -41,6 +43,18 @@ class ReadyHandler(Handler):
             if check["status"] == "unready"
         ]
         raise Unavailable("not ready; " + ("; ".join(bad) or "starting"), code="NOT_READY", retry_after=1)
+
+
+class MetricsHandler(Handler):
+    """`/metrics`."""
+
+    @operation("Get the metrics", Scope.READ, answers={200: Content(("text/plain",))})
+    async def get(self) -> None:
+        """In Prometheus' text format."""
+        self.no_query()
+        text = await on_thread(self.context.metrics)
+        self.set_header("Content-Type", metrics.CONTENT_TYPE)
+        self.finish(text)
 
 
 class VersionHandler(Handler):

@@ -13,14 +13,14 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import Any
 
 import uvloop
 
-from actors import pressure
+from actors import measures, pressure
 from actors.bridge import Bridge
 from actors.busy import Busy
 from actors.dead_letters import DeadLetters
@@ -38,7 +38,7 @@ from actors.timers import Timers
 from actors.traffic import GatewayTraffic
 from actors.world import World
 from handlers.routes import make_app, make_server
-from platformd import clock, datadir, heap, listeners, observability
+from platformd import clock, datadir, heap, listeners, metrics, observability
 from platformd.artifacts import ArtifactFiles, Executables
 from platformd.composition import make_context
 from platformd.config import Settings
@@ -50,7 +50,7 @@ from platformd.drivers.composition import native_driver
 from platformd.drivers.docker.composition import docker_driver
 from platformd.errors import Conflict, PlatformError, Unavailable
 from platformd.gateway.command import command, environment
-from platformd.hub import Hub
+from platformd.hub import Event, Hub
 from platformd.links.gateway import GatewayLink
 from platformd.links.keeper import KeeperLink
 from platformd.logstore import LogStore
@@ -149,7 +149,7 @@ class Service:
 
     def _open_store(self, stack: AsyncExitStack) -> None:
         self.store = Store.open(
-            self.settings.data_dir, publish=self.hub.publish, path=self.settings.database_path
+            self.settings.data_dir, publish=self._publish, path=self.settings.database_path
         )
         stack.callback(self.store.close)
         _refuse_without_tokens(self.settings, self.store)
@@ -161,6 +161,11 @@ class Service:
         clock.anchor(stored)
         stack.callback(clock.anchor, None)
         self.store.commit(AdoptDomain(domain=self.settings.domain)).result()
+
+    def _publish(self, events: Sequence[Event], revisions: Mapping[tuple[str, str], int]) -> None:
+        """After each commit, on the writer's thread."""
+        self.hub.publish(events, revisions)
+        measures.heard(events)
 
     def _start_actors(self, stack: AsyncExitStack) -> None:
         self.runtime = PoolRuntime()
@@ -265,6 +270,7 @@ class Service:
             native=self.native,
             docker=self.docker,
             dead_letters=self.dead_letters,
+            runtime=self.runtime,
             readiness=self.readiness,
         )
         self.api = make_app(context)
@@ -310,6 +316,7 @@ class Service:
     def _from_keeper(self, event: dict[str, Any]) -> None:
         if event["op"] == "lines":
             self.hub.lines(event["deployments"])
+            metrics.LOG_LINES.inc(event.get("count", 0))  # a keeper of an earlier release does not count
             return
         if event["op"] == "resynced":
             self.readiness.set("native_driver", Health.OK)

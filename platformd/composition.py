@@ -13,8 +13,10 @@ from actors.configuration import Configuration
 from actors.creations import Creations
 from actors.dead_letters import DeadLetters
 from actors.inspection import Inspection
+from actors.measures import Measures
 from actors.messages import Key
 from actors.removal import Removals
+from actors.runtime import PoolRuntime
 from actors.traffic import GatewayTraffic
 from actors.world import World
 from handlers.context import Context
@@ -46,6 +48,7 @@ def make_context(
     native: NativeDriver,
     docker: DockerDriver,
     dead_letters: DeadLetters,
+    runtime: PoolRuntime,
     readiness: Readiness,
 ) -> Context:
     """`gateway_port` is the one that is bound, shown in addresses unless the settings name another."""
@@ -68,6 +71,7 @@ def make_context(
     async def say(deployment_id: str, message: str) -> None:
         world.write_line(deployment_id, None, message)
 
+    measures = Measures(store, world.directory, runtime, traffic, readiness, __version__)
     return Context(
         settings=settings,
         views=views.Views(store, addresses, usage=usage, load=load, stale=docker.stale),
@@ -85,6 +89,7 @@ def make_context(
         node=lambda: node.describe(capabilities()),
         ask=lambda kind, id, message: bridge.ask_async(Key(kind, id), message),
         ready=lambda: _readyz(store, readiness),
+        metrics=measures.exposition,
         version=__version__,
         deployment=store.deployment,
         say=say,

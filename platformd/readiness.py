@@ -1,4 +1,5 @@
-"""Whether the service can do its work, part by part, and whether it has finished recovering. Loop thread only."""
+"""Whether the service can do its work, part by part, and whether it has finished recovering. Loop thread only, but for
+reading, which may happen on any."""
 
 from __future__ import annotations
 
@@ -51,7 +52,7 @@ class Readiness:
     def __call__(self) -> Mapping[str, Any]:
         checks = {
             name: {"status": health.value, **({} if health is Health.OK else {"detail": detail})}
-            for name, (health, detail) in self._parts.items()
+            for name, (health, detail) in self._parts.copy().items()
         }
         return {"ready": self._ready.is_set(), "status": self._worst().value, "checks": checks}
 

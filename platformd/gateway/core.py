@@ -224,7 +224,7 @@ class Gateway:
         if loads:
             under_way = (reading.DIALING, reading.SENT, reading.TUNNEL)
             inflight = sum(client.state in under_way for client in self.clients)
-            self.serve.send(protocol.Load(loads, inflight, self.hold.total))
+            self.serve.send(protocol.Load(loads, inflight, self.hold.total, *self.hold.waits.take()))
 
     # The end
 

@@ -16,6 +16,7 @@ from platformd.gateway import protocol
 from platformd.gateway.answers import Problem, Waking
 from platformd.gateway.reading import READ
 from platformd.gateway.routes import Deployment, Task
+from platformd.gateway.waits import Waits
 
 if TYPE_CHECKING:
     from platformd.gateway.core import Gateway
@@ -42,6 +43,7 @@ class Hold:
         self.bytes = 0
         self.queues: set[Deployment] = set()
         self.wake_took = 0.5
+        self.waits = Waits()
         # Requests for hosts nobody has told us about, before the first full table.
         self.unknown = Deployment("", protocol.Config(queue_limit=MOST_HELD, wake_timeout=ROUTES_TIMEOUT))
         self._blocked: dict[Task, float] = {}
@@ -96,8 +98,10 @@ class Hold:
                 return
             client, _ = held.popitem(last=False)
             self._removed(client)
+            waited = clock.monotonic() - client.held_at
+            self.waits.add(waited)
             if client.cold:
-                client.wake_took = clock.monotonic() - client.held_at
+                client.wake_took = waited
             if not client.send_to(task):
                 self.put_back(client, deployment)
         self._emptied(deployment)

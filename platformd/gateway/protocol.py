@@ -11,6 +11,8 @@ from typing import Any, Literal
 from msgspec import Struct, field, json
 
 VERSION = 1
+# Bounds of the histogram of how long requests were held, in seconds.
+WAITS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 
 
 class Message(Struct, tag_field="op", tag=str.lower):
@@ -163,9 +165,14 @@ class DeploymentLoad(Struct, omit_defaults=True):
 
 
 class Load(Message):
+    """`waits`: of the requests released since the last report, how many were held up to each bound of `WAITS` and how
+    many longer; `waited` is the sum in seconds."""
+
     deployments: dict[str, DeploymentLoad]
     total_inflight: int
     total_held: int
+    waits: list[int] = field(default_factory=list)
+    waited: float = 0.0
 
 
 _encoder = json.Encoder()

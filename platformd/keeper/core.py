@@ -140,8 +140,8 @@ class Keeper:
     def tell(self, message: dict[str, Any]) -> None:
         self.door.tell(message)
 
-    def _tell_lines(self, news: dict[str, int]) -> None:
-        self.tell({"op": "lines", "deployments": news})
+    def _tell_lines(self, news: dict[str, int], count: int) -> None:
+        self.tell({"op": "lines", "deployments": news, "count": count})
 
     def _sweep(self) -> None:
         busy = {reader.journal for reader in self.outputs.readers.values()}

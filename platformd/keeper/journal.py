@@ -102,7 +102,7 @@ class Journal:
             self.lost, self.reason = self.lost + count, error.strerror or str(error)
             return
         if count:
-            self.journals.changed(self.deployment)
+            self.journals.changed(self.deployment, count)
 
     def _store(self, stream: int, parts: list[Part], first: int) -> None:
         buffers: list[Buffer] = []
@@ -139,12 +139,13 @@ class Journals:
     """Every journal in use, the last id of each deployment, and the notice that lines came."""
 
     def __init__(
-        self, notify: Callable[[dict[str, int]], None], later: Callable[..., None], spool: Spool
+        self, notify: Callable[[dict[str, int], int], None], later: Callable[..., None], spool: Spool
     ) -> None:
         self.notify, self.later, self.spool = notify, later, spool
         self.open: dict[tuple[str, str], Journal] = {}
         self.last_ids: dict[str, int] = {}
         self.news: dict[str, int] = {}
+        self.fresh = 0  # lines since the last notice
         self.announced = 0.0
         self.waiting = False
 
@@ -164,7 +165,8 @@ class Journals:
         self.last_ids[deployment] = first + count - 1
         return first
 
-    def changed(self, deployment: str) -> None:
+    def changed(self, deployment: str, count: int) -> None:
+        self.fresh += count
         self.news[deployment] = self.last_ids[deployment]
         if self.waiting:
             return
@@ -177,7 +179,8 @@ class Journals:
         if self.news:
             self.announced = time.monotonic()
             news, self.news = self.news, {}
-            self.notify(news)
+            fresh, self.fresh = self.fresh, 0
+            self.notify(news, fresh)
 
     def drop(self, task: str) -> None:
         """Close what is open of `task`."""

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import structlog
 from peewee import SqliteDatabase
 
+from platformd import metrics
 from platformd.domain.deployment.state import Deployment
 from platformd.domain.notice import Event, Notice
 from platformd.domain.operations import Operation
@@ -114,7 +115,10 @@ class Writer:
         batch = self._take()
         if not batch.writes and not batch.behinds:
             return False
-        batch.commit(self._database, self._path, self._recorder)
+        with metrics.COMMIT_SECONDS.time():
+            batch.commit(self._database, self._path, self._recorder)
+        if batch.failure is not None:
+            metrics.COMMIT_FAILURES.inc()
         self._settle(batch)
         self._release(batch)
         return True

@@ -261,16 +261,18 @@ def test_addresses_are_read_by_the_loops_thread_so_that_nothing_older_comes_last
 
 
 def test_load_is_counted_up(stage: Stage) -> None:
+    id = stage.deploy()
+
     def report(inflight: int, held: int, **requests: int) -> None:
         counted = {f"{kind[1:]}": count for kind, count in requests.items()}
         seen = {"inflight": inflight, "held": held, "requests": counted}
         stage.traffic.on_report(
-            {"op": "load", "deployments": {"d": seen}, "total_inflight": inflight, "total_held": held}
+            {"op": "load", "deployments": {id: seen}, "total_inflight": inflight, "total_held": held}
         )
 
     report(3, 2, _2xx=5, _499=1)
     report(1, 0, _2xx=2, _5xx=1)
-    load = stage.traffic.loads["d"]
+    load = stage.traffic.loads[id]
     assert (load.inflight, load.held, load.requests) == (1, 0, {"2xx": 7, "499": 1, "5xx": 1})
 
 

@@ -11,9 +11,11 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from platformd.gateway.protocol import WAITS
 from tests.gateway.harness import DEPLOYMENT, HOST, App, Gateway, Reply, body_of, get, say, target
 from tests.support import eventually
 
@@ -58,6 +60,27 @@ def test_one_wake_for_any_number_of_requests(gateway: Gateway, app: Apps) -> Non
     assert gateway.serve.count("wake") == 1
     assert web.most_active <= 8
     assert "server-timing" not in gateway.get().headers
+
+
+def test_how_long_they_were_held_is_reported(gateway: Gateway, app: Apps) -> None:
+    gateway.sleep()
+    assert gateway.serve
+    waiting = hold(gateway, 10)  # told of by a report, which comes once a second at the most
+    gateway.release(app().address)
+    replies(waiting)
+    heard = gateway.serve.heard
+
+    def loads() -> list[dict[str, Any]]:
+        return [message for message in [*heard] if message["op"] == "load" and "waits" in message]
+
+    eventually(lambda: sum(sum(load["waits"]) for load in loads()) == 10)
+    assert all(len(load["waits"]) == len(WAITS) + 1 for load in loads())
+    assert 0 < sum(load["waited"] for load in loads()) < 10 * 20
+    gateway.get()
+    reports = eventually(
+        lambda: len(loads()) if gateway.serve and gateway.serve.requests()["2xx"] == 11 else 0
+    )
+    assert sum(sum(load["waits"]) for load in loads()[:reports]) == 10, "what is not held does not wait"
 
 
 def test_slow_start_begins_with_four_and_widens_with_answers(gateway: Gateway, app: Apps) -> None:

@@ -16,6 +16,8 @@ from docker import APIClient
 from docker.errors import APIError, DockerException
 from urllib3.exceptions import HTTPError
 
+from platformd import clock, metrics
+
 T = TypeVar("T")
 
 CALL_SECS = 10.0
@@ -77,9 +79,13 @@ class Engine:
             client.close()
 
     def _ask(self, function: Callable[[APIClient], T]) -> T:
+        began, outcome = clock.monotonic(), "away"
         try:
-            return function(self._open())
+            result = function(self._open())
+            outcome = "ok"
+            return result
         except APIError as error:
+            outcome = "refused"
             raise EngineError(error.status_code or 500, str(error.explanation or error)) from error
         except (
             DockerException,
@@ -91,6 +97,8 @@ class Engine:
         ) as error:
             self.lost(_words(error))
             raise EngineAway(self.trouble) from error
+        finally:
+            metrics.ENGINE_SECONDS.labels(outcome).observe(clock.monotonic() - began)
 
     def _open(self) -> APIClient:
         with self._opening:
