@@ -1,42 +1,41 @@
 """Changing what belongs to an app beside its deployments: stored, and the gateway told of addresses.
 
-Called by handlers on the loop's thread; each answer is durable. What is stored is announced by the commit itself, so a
-caller that leaves meanwhile leaves nothing half done.
+Called by handlers on the loop's thread; each answer is durable.
 """
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Collection
-from concurrent.futures import Future
 from typing import TypeVar
 
+from actors.commits import Commits
 from actors.world import Traffic
 from platformd.domain.operations import Operation
-from platformd.store import Store
+from platformd.domain.retries import RequestKey
 
 T = TypeVar("T")
 
 
 class Configuration:
-    def __init__(self, store: Store, traffic: Traffic) -> None:
-        self._store = store
+    def __init__(self, commits: Commits, traffic: Traffic) -> None:
+        self._commits = commits
         self._traffic = traffic
+
+    def under(self, key: RequestKey | None) -> Configuration:
+        """The same for a request with this key, which changes one thing, once."""
+        return Configuration(self._commits.under(key), self._traffic)
 
     async def commit(self, operation: Operation[T]) -> T:
         """The result once it is durable."""
-        return await asyncio.wrap_future(self._store.commit(operation))
+        return await self._commits(operation)
 
     async def commit_hosts(
         self, operation: Operation[T], app_id: str, gone: Callable[[T], Collection[str]] = lambda _: ()
     ) -> T:
         """As `commit`, for what changes an app's addresses; `gone` are those that lead nowhere any more."""
-        stored = self._store.commit(operation)
 
-        def announce(done: Future[T]) -> None:
-            if done.exception() is None:
-                self._traffic.publish_hosts(app_id)
-                self._traffic.forget_hosts(tuple(gone(done.result())))
+        def announce(result: T) -> None:
+            self._traffic.publish_hosts(app_id)
+            self._traffic.forget_hosts(tuple(gone(result)))
 
-        stored.add_done_callback(announce)
-        return await asyncio.wrap_future(stored)
+        return await self._commits(operation, then=announce)

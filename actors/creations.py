@@ -1,17 +1,14 @@
 """Bringing apps, artifacts and deployments into being: row first, then their actor and the gateway hear of it.
 
 Called by handlers on the loop's thread; each answer is durable. What exists already is changed by its actor instead.
-What is stored is announced by the commit itself, so a caller that leaves meanwhile leaves nothing half done.
 """
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-from collections.abc import Callable, Mapping
-from concurrent.futures import Future
-from typing import TypeVar
+from collections.abc import Mapping
 
+from actors.commits import Commits
 from actors.directory import Directory
 from actors.messages import Key, Lane, ShuttingDown
 from actors.world import Traffic
@@ -26,25 +23,26 @@ from platformd.domain.operations import (
     CreateApp,
     CreateArtifact,
     CreateDeployment,
-    Operation,
     RollBack,
 )
+from platformd.domain.retries import RequestKey
 from platformd.domain.snapshot import App, Artifact
 from platformd.domain.spec import DeploymentSpec
 from platformd.domain.variables import Precedence
-from platformd.store import Store
-
-T = TypeVar("T")
 
 
 class Creations:
     """`domain` is where addresses are made under."""
 
-    def __init__(self, store: Store, directory: Directory, traffic: Traffic, domain: str) -> None:
-        self._store = store
+    def __init__(self, commits: Commits, directory: Directory, traffic: Traffic, domain: str) -> None:
+        self._commits = commits
         self._directory = directory
         self._traffic = traffic
         self._domain = domain
+
+    def under(self, key: RequestKey | None) -> Creations:
+        """The same for a request with this key, which makes one thing, once."""
+        return Creations(self._commits.under(key), self._directory, self._traffic, self._domain)
 
     async def create_app(
         self, *, name: str, namespace: str, description: str | None, labels: Mapping[str, str]
@@ -57,15 +55,15 @@ class Creations:
             domain=self._domain,
             at=clock.now(),
         )
-        return await self._commit(
+        return await self._commits(
             operation, _app_created, then=lambda app: self._traffic.publish_hosts(app.id)
         )
 
     async def create_artifact(self, *, name: str, content_type: str) -> Artifact:
-        return await self._commit(CreateArtifact(name=name, content_type=content_type, at=clock.now()))
+        return await self._commits(CreateArtifact(name=name, content_type=content_type, at=clock.now()))
 
     async def complete_artifact(self, artifact_id: str, *, sha256: str, size: int) -> Artifact:
-        return await self._commit(CompleteArtifact(id=artifact_id, sha256=sha256, size=size, at=clock.now()))
+        return await self._commits(CompleteArtifact(id=artifact_id, sha256=sha256, size=size, at=clock.now()))
 
     async def create_deployment(
         self,
@@ -86,7 +84,7 @@ class Creations:
             precedence=precedence,
             promoted_from=promoted_from,
         )
-        return await self._commit(operation, happenings.created, then=self._introduce)
+        return await self._commits(operation, happenings.created, then=self._introduce)
 
     async def roll_back(self, *, app_id: str, environment: str) -> Deployment:
         operation = RollBack(
@@ -96,7 +94,7 @@ class Creations:
             at=clock.now(),
             steady=clock.steady(),
         )
-        return await self._commit(operation, happenings.created, then=self._introduce)
+        return await self._commits(operation, happenings.created, then=self._introduce)
 
     def _introduce(self, deployment: Deployment) -> None:
         """To the gateway first: it drops addresses of deployments it does not know."""
@@ -104,23 +102,6 @@ class Creations:
         self._traffic.publish_hosts(deployment.identity.app_id)
         with contextlib.suppress(ShuttingDown):  # the next start begins it
             self._directory.tell(Key("deployment", deployment.id), Created(), Lane.FACT)
-
-    async def _commit(
-        self,
-        operation: Operation[T],
-        notice: Callable[[T], Notice] | None = None,
-        then: Callable[[T], None] | None = None,
-    ) -> T:
-        """The result once it is durable and `then` has been called with it, on the writer's thread."""
-        stored = self._store.commit(operation, None if notice is None else lambda made: (notice(made),))
-        if then is not None:
-            stored.add_done_callback(lambda done: _if_stored(done, then))
-        return await asyncio.wrap_future(stored)
-
-
-def _if_stored(done: Future[T], then: Callable[[T], None]) -> None:
-    if done.exception() is None:
-        then(done.result())
 
 
 def _app_created(app: App) -> Notice:

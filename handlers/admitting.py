@@ -6,7 +6,7 @@ Loop thread only.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Awaitable, Iterable
 from typing import Any, ClassVar
 
 import structlog
@@ -39,9 +39,10 @@ class Admitting(Answering):
         super().initialize(**shared)
         self.authentication = authentication
 
-    def prepare(self) -> None:
+    def prepare(self) -> Awaitable[None] | None:
         structlog.contextvars.bind_contextvars(request_id=self.request_id)
         self.admit()
+        return None
 
     def admit(self) -> None:
         """Raises what refuses this request whatever it wants."""

@@ -89,7 +89,10 @@ class Answering(RequestHandler):
         if origin is None or origin not in self.admission.cors_origins:
             return
         self.set_header("Access-Control-Allow-Origin", origin)
-        self.set_header("Access-Control-Expose-Headers", "X-Request-Id, Location, Retry-After, Server-Timing")
+        self.set_header(
+            "Access-Control-Expose-Headers",
+            "X-Request-Id, Location, Retry-After, Server-Timing, Idempotency-Replayed",
+        )
         self.set_header("Vary", "Origin")
 
     @classmethod

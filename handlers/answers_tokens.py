@@ -31,7 +31,7 @@ class MadeToken(Token):
 
 
 class Ticket(Answer):
-    """Opens one stream as `?ticket=`."""
+    """`ticket` opens one stream as `?ticket=`; it is shown this once."""
 
-    ticket: str
     expires_at: Instant
+    ticket: str | UnsetType = UNSET

@@ -42,7 +42,7 @@ class AppsHandler(Handler):
         self.admit_app(None)
         body = self.body(schemas.NewApp)
         app = await self.durable(
-            self.context.writes.create_app(
+            self.writes.create_app(
                 name=body.name,
                 namespace=DEFAULT_NAMESPACE if isinstance(body.namespace, UnsetType) else body.namespace,
                 description=None if isinstance(body.description, UnsetType) else body.description,

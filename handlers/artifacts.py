@@ -15,10 +15,12 @@ from handlers.base import Handler
 from handlers.bodies import LINGER
 from handlers.operation import BYTES, Scope, operation
 from handlers.paging import page_of
+from handlers.retries import digest as fingerprint_of
 from handlers.specs import invalid
 from platformd import clock
-from platformd.artifacts import Upload
+from platformd.artifacts import Measure
 from platformd.domain.configuration import DeleteArtifact
+from platformd.domain.retries import KeptRequest, RequestKey
 from platformd.errors import Conflict, Fault, PlatformError, TooLarge
 
 T = TypeVar("T")
@@ -52,9 +54,7 @@ class ArtifactsHandler(Handler):
         self.no_query()
         body = self.body(schemas.NewArtifact)
         content_type = DEFAULT_CONTENT_TYPE if isinstance(body.content_type, UnsetType) else body.content_type
-        artifact = await self.durable(
-            self.context.writes.create_artifact(name=body.name, content_type=content_type)
-        )
+        artifact = await self.durable(self.writes.create_artifact(name=body.name, content_type=content_type))
         shown = self.read(self.context.views.render_artifact, artifact)
         self.answer(shown, 201, location=f"/api/v1/artifacts/{artifact.id}")
 
@@ -106,9 +106,12 @@ class UploadHandler(Handler):
     BOUND_CALLERS = True
     uploading: set[str]
     _artifact_id: str | None = None
-    _upload: Upload | None = None
+    _key_id: str | None = None
+    _known: KeptRequest | None = None
+    _upload: Measure | None = None
     _refusal: Exception | None = None
     _busy = False
+    _whole = False
     _gone = False
 
     def initialize(  # type: ignore[override]  # Tornado passes what the route says, by name
@@ -120,10 +123,16 @@ class UploadHandler(Handler):
         self._received = 0
         self._last_chunk = 0.0
 
-    async def prepare(self) -> None:  # type: ignore[override]  # Tornado awaits it
+    def begin_key(self) -> None:
+        """Later: which request this repeats is known once its bytes are."""
+
+    async def prepare(self) -> None:
         try:
             super().prepare()
             self.no_query()
+            self._key_id = self.key_id()
+            if self._key_id is not None:
+                self._known = await self.take_key(self._key_id)
             await self._begin(self.path_args[0])
         except (PlatformError, HTTPError) as error:
             length = self._announced_length()
@@ -134,7 +143,7 @@ class UploadHandler(Handler):
 
     async def _begin(self, artifact_id: str) -> None:
         artifact = self.read(self.context.views.artifact, artifact_id)
-        if artifact["sha256"] is not None:
+        if artifact["sha256"] is not None and self._known is None:
             raise Conflict(
                 f"artifact {artifact_id} has its bytes already; create another", code="ARTIFACT_COMPLETE"
             )
@@ -149,9 +158,12 @@ class UploadHandler(Handler):
             )
         if (self._announced_length() or 0) > self.context.longest_upload:
             raise self._too_large()
-        self.uploading.add(artifact_id)
-        self._artifact_id = artifact_id
-        self._upload = await self._on_thread(self.context.artifacts.open)
+        if self._known is None:
+            self.uploading.add(artifact_id)
+            self._artifact_id = artifact_id
+            self._upload = await self._on_thread(self.context.artifacts.open)
+        else:
+            self._upload = Measure()
         self._last_chunk = clock.monotonic()
         self._watch()
 
@@ -186,21 +198,28 @@ class UploadHandler(Handler):
     async def post(self, artifact_id: str) -> None:
         if self._refusal is not None:
             raise self._refusal
-        upload = self._upload
+        upload, self._whole = self._upload, True
         assert upload is not None
         await self._write_pending()
         digest = self.request.headers.get("X-Content-SHA256")
         expected = digest.lower() if digest else None
         sha256, size = await self._on_thread(upload.finish, self._announced_length(), expected)
         self._upload = None
-        await self.durable(self.context.writes.complete_artifact(artifact_id, sha256=sha256, size=size))
+        if self._key_id is not None:
+            key = RequestKey(self._key_id, fingerprint_of(self.request.query, sha256))
+            if not self.act_or_repeat(key, self._known):
+                return
+        await self.durable(self.writes.complete_artifact(artifact_id, sha256=sha256, size=size))
         self.answer({"size": size, "sha256": sha256})
 
     def on_connection_close(self) -> None:
         super().on_connection_close()
         self._leave()
+        if not self._whole:
+            self.leave_key()
 
     def on_finish(self) -> None:
+        super().on_finish()
         self._leave()
 
     async def _write_pending(self) -> None:

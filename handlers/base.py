@@ -1,14 +1,14 @@
 """What every handler does: admit, identify, time, read a body, answer JSON, turn any error into a problem.
 
 Every path of the API is served by a subclass of `Handler`, paths that do not exist included. Its layers are
-`answering`, `admitting` and `reading`. Loop thread only.
+`answering`, `admitting`, `reading` and `retries`. Loop thread only.
 """
 
 from __future__ import annotations
 
 from tornado.web import RequestHandler
 
-from handlers.reading import Reading
+from handlers.retries import Retrying
 from platformd import metrics
 from platformd.errors import NotFound
 from platformd.observability import get_logger
@@ -16,7 +16,7 @@ from platformd.observability import get_logger
 _log = get_logger("handlers")
 
 
-class Handler(Reading):
+class Handler(Retrying):
     """One resource. Subclasses define methods by HTTP's names; `HEAD` and `OPTIONS` come with them."""
 
     async def head(self, *args: str) -> None:

@@ -17,6 +17,7 @@ from platformd.config import Settings
 from platformd.configuration_views import ConfigurationViews
 from platformd.domain.deployment.state import Deployment
 from platformd.domain.operations import Operation
+from platformd.domain.retries import KeptRequest, RequestKey
 from platformd.domain.snapshot import App, Artifact
 from platformd.domain.spec import DeploymentSpec
 from platformd.domain.variables import Precedence
@@ -32,6 +33,9 @@ T = TypeVar("T")
 
 class Writes(Protocol):
     """The creations, which have no actor yet. Each answer is durable; each raises PlatformErrors."""
+
+    def under(self, key: RequestKey | None) -> Writes:
+        """The same for a request with this key: what was made under it before is the result."""
 
     async def create_app(
         self, *, name: str, namespace: str, description: str | None, labels: Mapping[str, str]
@@ -61,6 +65,9 @@ class Writes(Protocol):
 
 class Configuration(Protocol):
     """Changes of what belongs to an app beside its deployments. Each answer is durable; each raises PlatformErrors."""
+
+    def under(self, key: RequestKey | None) -> Configuration:
+        """The same for a request with this key: what was changed under it before is not changed again."""
 
     async def commit(self, operation: Operation[T]) -> T:
         """The operation's result."""
@@ -109,6 +116,7 @@ class Context:
     - `ask(kind, id, command)` is answered by that actor after its commit;
     - `deployment(id)` is its newest snapshot, None when there is none;
     - `ready()` is {"ready": bool, "status": "ok" | "degraded" | "unready", "checks": {name: {"status", "detail"?}}};
+    - `answered(key id)` is what is known of a request with that key;
     - `tokens` finds and shows tokens; `write_behind` stores what nobody waits for;
     - `say(deployment id, message)` writes a `system` line into its log; `recovering()` refuses writes;
     - `supervision` shows and restarts actors, `node()` describes this machine and may read files;
@@ -130,6 +138,7 @@ class Context:
     tokens: TokenViews
     write_behind: Callable[[Operation[None]], object]
     supervision: Supervision
+    answered: Callable[[str], KeptRequest | None]
     ask: Callable[[str, str, object], Awaitable[Any]]
     node: Callable[[], Mapping[str, Any]]
     deployment: Callable[[str], Deployment | None]

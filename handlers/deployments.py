@@ -48,7 +48,7 @@ class DeploymentHandler(Handler):
         """The app's next version; durable, and its actor told."""
         self._require_executable(spec)
         return await self.durable(
-            self.context.writes.create_deployment(
+            self.writes.create_deployment(
                 app_id=app_id,
                 environment=environment,
                 spec=spec,

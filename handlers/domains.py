@@ -45,7 +45,7 @@ class DomainsHandler(Handler):
         domain = schemas.ascii_domain(body.domain)
         self._refuse_our_own(domain)
         operation = AddDomain(app_id=app_id, domain=domain, environment=body.environment, at=clock.now())
-        added = await self.durable(self.context.configuration.commit_hosts(operation, app_id))
+        added = await self.durable(self.configuration.commit_hosts(operation, app_id))
         self.answer(
             self.context.configured.render_domain(added),
             201,
@@ -80,7 +80,7 @@ class DomainHandler(Handler):
         self.no_body()
         operation = RemoveDomain(app_id=app_id, domain_id=domain_id)
         await self.durable(
-            self.context.configuration.commit_hosts(operation, app_id, gone=lambda hostname: (hostname,))
+            self.configuration.commit_hosts(operation, app_id, gone=lambda hostname: (hostname,))
         )
         self.no_content()
 
@@ -122,7 +122,7 @@ class RegistriesHandler(Handler):
             password=self.context.vault.seal(body.password, context=sealed_for(app_id, host)),
             at=clock.now(),
         )
-        made = await self.durable(self.context.configuration.commit(operation))
+        made = await self.durable(self.configuration.commit(operation))
         self.answer(
             self.context.configured.render_registry(made),
             201,
@@ -144,7 +144,7 @@ class RegistryHandler(Handler):
         self.admit_app(app_id)
         self.no_body()
         operation = RemoveRegistry(app_id=app_id, registry_id=registry_id)
-        await self.durable(self.context.configuration.commit(operation))
+        await self.durable(self.configuration.commit(operation))
         self.no_content()
 
 

@@ -48,7 +48,7 @@ class EnvironmentsHandler(Handler):
         operation = CreateEnvironment(
             app_id=app_id, slug=slug, domain=self.context.settings.domain, at=clock.now()
         )
-        await self.durable(self.context.configuration.commit_hosts(operation, app_id))
+        await self.durable(self.configuration.commit_hosts(operation, app_id))
         shown = self.read(self.context.configured.environment, app_id, slug)
         self.answer(shown, 201, location=f"/api/v1/apps/{app_id}/environments/{slug}")
 
@@ -82,7 +82,7 @@ class EnvironmentHandler(Handler):
         self.read(self.context.configured.environment, app_id, slug)
         operation = DeleteEnvironment(app_id=app_id, slug=slug)
         await self.durable(
-            self.context.configuration.commit_hosts(operation, app_id, gone=lambda hostnames: hostnames)
+            self.configuration.commit_hosts(operation, app_id, gone=lambda hostnames: hostnames)
         )
         self.no_content()
 
@@ -137,7 +137,7 @@ class VariablesHandler(Handler):
             at=clock.now(),
             revision=self.if_match(),
         )
-        changed = await self.durable(self.context.configuration.commit(operation))
+        changed = await self.durable(self.configuration.commit(operation))
         self.answer(self.context.configured.render_change(changed))
 
     def _sealed(self, app_id: str, written: dict[str, Any]) -> Change:

@@ -40,6 +40,17 @@ _HEADERS = {
     "X-Request-Id": {"description": "the caller's if it is sane, else made up; the same in the logs"},
     "Server-Timing": {"description": "milliseconds spent: db, actor, total"},
 }
+_HEADERS_TAKEN: dict[str, tuple[Json, ...]] = {
+    "POST": (
+        {
+            "name": "Idempotency-Key",
+            "in": "header",
+            "required": False,
+            "description": "the request acts once; sent again within 24 hours it is answered as the first time",
+            "schema": {"type": "string", "pattern": "^[!-~]([ -~]{0,253}[!-~])?$"},
+        },
+    ),
+}
 _SECURITY: list[Json] = [{"bearer": []}, {"apiKey": []}]
 _OF_STREAMS: list[Json] = [{"accessToken": []}, {"ticket": []}]
 
@@ -132,7 +143,11 @@ def _operation(schemas: _Schemas, pattern: str, kind: type, method: str, declare
         "operationId": operation_id(declared),
         "summary": declared.summary,
         "tags": [_tag(template(pattern, kind))],
-        "parameters": [*_path_parameters(pattern, kind), *_query_parameters(schemas, declared.query)],
+        "parameters": [
+            *_path_parameters(pattern, kind),
+            *_query_parameters(schemas, declared.query),
+            *_HEADERS_TAKEN.get(method, ()),
+        ],
         "responses": _responses(schemas, declared, _refused(pattern, method, declared)),
         "security": _security(declared),
     }

@@ -134,4 +134,6 @@ def everything_refused(declared: Operation, method: str) -> set[str]:
         refused |= {*OF_BODIES}
     if method not in ("GET", "HEAD"):
         refused |= {*OF_WRITES}
+    if method == "POST":
+        refused |= {"422 IDEMPOTENCY_KEY_REUSED"}
     return refused

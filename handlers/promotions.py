@@ -89,7 +89,7 @@ class RollbackHandler(Handler):
         self.no_query()
         self.read(self.context.views.app, app_id)
         body = self.body(Rollback) if self.payload else Rollback()
-        made = await self.durable(self.context.writes.roll_back(app_id=app_id, environment=body.environment))
+        made = await self.durable(self.writes.roll_back(app_id=app_id, environment=body.environment))
         self.answer(_made(made), 201, location=f"/api/v1/deployments/{made.id}")
 
 
@@ -108,7 +108,5 @@ class ReleaseHandler(Handler):
         self.no_query()
         self.no_body()
         self.read(self.context.views.app, app_id)
-        released = await self.durable(
-            self.context.configuration.commit(ReleaseHold(app_id=app_id, environment=slug))
-        )
+        released = await self.durable(self.configuration.commit(ReleaseHold(app_id=app_id, environment=slug)))
         self.answer({"environment_slug": slug, "released": released})

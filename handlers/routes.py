@@ -36,6 +36,7 @@ from handlers.bodies import BodyCollector
 from handlers.context import Context
 from handlers.feeds import Feeds
 from handlers.following import Following
+from handlers.retries import InFlight
 from handlers.sse import Streams
 
 ID = r"([0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12})"
@@ -120,6 +121,7 @@ class Api(Application):
             "context": context,
             "admission": admission,
             "authentication": authentication,
+            "in_flight": InFlight(),
         }
         self.streams = Streams()
         self.feeds = Feeds(context)

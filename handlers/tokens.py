@@ -32,12 +32,12 @@ class TokensHandler(Handler):
         problems=("404 APP_NOT_FOUND",),
     )
     async def post(self) -> None:
-        """The secret is in this answer and nowhere else."""
+        """The secret is in this answer and nowhere else, so a repetition under the same `Idempotency-Key` lacks it."""
         self.no_query()
         body = self.body(NewToken)
         secret = ids.new_secret(SECRET_PREFIX)
         made = await self.durable(
-            self.context.configuration.commit(
+            self.configuration.commit(
                 CreateToken(
                     name=body.name,
                     scope=DEFAULT_SCOPE if isinstance(body.scope, UnsetType) else Scope(body.scope),
@@ -48,7 +48,11 @@ class TokensHandler(Handler):
                 )
             )
         )
-        self.answer(render(made) | {"token": secret}, 201, location=f"/api/v1/tokens/{made.id}")
+        shown, place = render(made), f"/api/v1/tokens/{made.id}"
+        if self.read(self.context.tokens.by_secret, secret) is None:
+            self.answer(shown, 201, location=place)  # made by an earlier request, whose secret is gone
+        else:
+            self.answer_once(shown | {"token": secret}, shown, 201, location=place)
 
 
 class TokenHandler(Handler):
@@ -87,8 +91,9 @@ class TicketsHandler(Handler):
     )
     def post(self) -> None:
         """For an EventSource, which can send no header: good once, within a minute, as `?ticket=`, for what the caller
-        may read."""
+        may read. A repetition under the same `Idempotency-Key` lacks it."""
         self.no_query()
         self.no_body()
         ticket, expires = self.authentication.issue(self.caller)
-        self.answer({"ticket": ticket, "expires_at": timestamp(expires)}, 201)
+        shown = {"expires_at": timestamp(expires)}
+        self.answer_once(shown | {"ticket": ticket}, shown, 201)

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from actors.bridge import Bridge
+from actors.commits import Commits
 from actors.configuration import Configuration
 from actors.creations import Creations
 from actors.dead_letters import DeadLetters
@@ -20,7 +21,7 @@ from actors.runtime import PoolRuntime
 from actors.traffic import GatewayTraffic
 from actors.world import World
 from handlers.context import Context
-from platformd import __version__, node, views
+from platformd import __version__, clock, node, views
 from platformd.artifacts import ArtifactFiles
 from platformd.config import Settings
 from platformd.configuration_views import ConfigurationViews
@@ -31,6 +32,7 @@ from platformd.hub import Hub
 from platformd.logstore import LogStore
 from platformd.readiness import Health, Readiness
 from platformd.store import Store
+from platformd.store.retries import kept
 from platformd.token_views import TokenViews
 
 
@@ -71,6 +73,7 @@ def make_context(
     async def say(deployment_id: str, message: str) -> None:
         world.write_line(deployment_id, None, message)
 
+    commits = Commits(store)
     measures = Measures(store, world.directory, runtime, traffic, readiness, __version__)
     return Context(
         settings=settings,
@@ -79,12 +82,13 @@ def make_context(
         hub=hub,
         logs=logs,
         artifacts=artifacts,
-        writes=Creations(store, world.directory, traffic, settings.domain),
-        configuration=Configuration(store, traffic),
+        writes=Creations(commits, world.directory, traffic, settings.domain),
+        configuration=Configuration(commits, traffic),
         removals=removals,
         vault=world.vault,
         tokens=TokenViews(store.reader),
         write_behind=store.commit,
+        answered=lambda key_id: kept(store.reader, key_id, clock.now()),
         supervision=Inspection(world.directory, store, dead_letters),
         node=lambda: node.describe(capabilities()),
         ask=lambda kind, id, message: bridge.ask_async(Key(kind, id), message),

@@ -70,14 +70,50 @@ class ArtifactFiles:
         return len(strays)
 
 
-class Upload:
-    """Bytes on their way. Ends with `finish` or `abort`; until then nothing of it is visible."""
+class Measure:
+    """Bytes on their way, of which nothing is kept but how many they are and their digest."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._path = folder / f"{_UNFINISHED}{new_id()}"
+    def __init__(self) -> None:
         self._digest = hashlib.sha256()
         self._size = 0
+
+    def write(self, chunk: bytes | bytearray | memoryview) -> None:
+        """Append."""
+        self._digest.update(chunk)
+        self._size += len(chunk)
+
+    def finish(
+        self, expected_length: int | None = None, expected_sha256: str | None = None
+    ) -> tuple[str, int]:
+        """(sha256, size). `Invalid` when it is not what was announced."""
+        sha256 = self._digest.hexdigest()
+        faults = self._faults(expected_length, expected_sha256, sha256)
+        if faults:
+            self.abort()
+            raise Invalid(
+                "the bytes that came are not those that were announced; send them again", faults=faults
+            )
+        return sha256, self._size
+
+    def abort(self) -> None:
+        """Leave nothing behind. Harmless after the end."""
+
+    def _faults(self, length: int | None, expected_sha256: str | None, sha256: str) -> list[Fault]:
+        faults = []
+        if length is not None and length != self._size:
+            faults.append(Fault("/Content-Length", f"{length} bytes were announced, {self._size} came"))
+        if expected_sha256 is not None and expected_sha256.lower() != sha256:
+            faults.append(Fault("/X-Content-SHA256", f"{expected_sha256} was announced, {sha256} came"))
+        return faults
+
+
+class Upload(Measure):
+    """Bytes that are kept. Ends with `finish` or `abort`; until then nothing of it is visible."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self._folder = folder
+        self._path = folder / f"{_UNFINISHED}{new_id()}"
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         try:
             self._descriptor: int | None = os.open(self._path, flags, 0o600)
@@ -87,13 +123,11 @@ class Upload:
     def write(self, chunk: bytes | bytearray | memoryview) -> None:
         """Append; `NoSpace` when the disk is full, and then the upload has been aborted."""
         assert self._descriptor is not None, "the upload has ended"
+        super().write(chunk)
         rest = memoryview(chunk)
-        self._digest.update(rest)
         try:
             while rest:
-                written = os.write(self._descriptor, rest)
-                self._size += written
-                rest = rest[written:]
+                rest = rest[os.write(self._descriptor, rest) :]
         except OSError as error:
             self.abort()
             raise _told(error, self._folder) from error
@@ -103,13 +137,7 @@ class Upload:
     ) -> tuple[str, int]:
         """Make it durable and visible: (sha256, size). `Invalid` and nothing kept when it is not what was announced."""
         assert self._descriptor is not None, "the upload has ended"
-        sha256 = self._digest.hexdigest()
-        faults = self._faults(expected_length, expected_sha256, sha256)
-        if faults:
-            self.abort()
-            raise Invalid(
-                "the bytes that came are not those that were announced; send them again", faults=faults
-            )
+        sha256, size = super().finish(expected_length, expected_sha256)
         try:
             os.fchmod(self._descriptor, FILE_MODE)
             os.fsync(self._descriptor)
@@ -119,7 +147,7 @@ class Upload:
         except OSError as error:
             self.abort()
             raise _told(error, self._folder) from error
-        return sha256, self._size
+        return sha256, size
 
     def abort(self) -> None:
         """Leave nothing behind. Harmless after the end."""
@@ -130,14 +158,6 @@ class Upload:
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
             os.close(descriptor)
-
-    def _faults(self, length: int | None, expected_sha256: str | None, sha256: str) -> list[Fault]:
-        faults = []
-        if length is not None and length != self._size:
-            faults.append(Fault("/Content-Length", f"{length} bytes were announced, {self._size} came"))
-        if expected_sha256 is not None and expected_sha256.lower() != sha256:
-            faults.append(Fault("/X-Content-SHA256", f"{expected_sha256} was announced, {sha256} came"))
-        return faults
 
 
 def _told(error: OSError, folder: Path) -> Exception:

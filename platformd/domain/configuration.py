@@ -1,8 +1,8 @@
 """What belongs to an app beside its deployments, and the operations that change it: variables, environments, custom
 domains, registry credentials, the app itself.
 
-Pure records. `revision` in an operation is the one the caller saw; another present one is `Stale` (412). None does not
-ask.
+Pure records. `revision` in an operation is the one the caller saw; another present one is PreconditionFailed (412).
+None does not ask.
 """
 
 from __future__ import annotations
@@ -14,13 +14,6 @@ from datetime import datetime
 from platformd.domain.operations import Operation
 from platformd.domain.snapshot import App
 from platformd.domain.variables import Change, Variables
-from platformd.errors import PlatformError
-
-
-class Stale(PlatformError):
-    """What was to be changed is not as the caller saw it."""
-
-    status, code = 412, "REVISION_MISMATCH"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +45,7 @@ class VariablesChanged:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChangeVariables(Operation[VariablesChanged]):
-    """`keep` tells whether names that `change` leaves out stay. NotFound, Stale, Invalid."""
+    """`keep` tells whether names that `change` leaves out stay. NotFound, PreconditionFailed, Invalid."""
 
     app_id: str
     environment: str | None
@@ -64,7 +57,7 @@ class ChangeVariables(Operation[VariablesChanged]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpdateApp(Operation[App]):
-    """`changes` are the fields of `App` that change. NotFound, Stale."""
+    """`changes` are the fields of `App` that change. NotFound, PreconditionFailed."""
 
     app_id: str
     changes: Mapping[str, object]
@@ -165,7 +158,7 @@ class RemoveRegistry(Operation[None]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BeginRemoval(Operation[None]):
-    """The app is to go: it takes no more deployments. Again: nothing. NotFound, Stale."""
+    """The app is to go: it takes no more deployments. Again: nothing. NotFound, PreconditionFailed."""
 
     app_id: str
     at: datetime

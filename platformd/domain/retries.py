@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 from platformd.domain.operations import Operation
 
 T = TypeVar("T")
 
 KEPT = timedelta(hours=24)
+REPLAYED_CONFLICT = 409
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +44,23 @@ class KeptRequest:
     answer: KeptAnswer | None
 
 
+def is_kept(status: int) -> bool:
+    """Whether a repetition gets the answer of this status again. What failed otherwise may be tried anew."""
+    return 200 <= status < 300 or status == REPLAYED_CONFLICT
+
+
+@dataclass(frozen=True, slots=True)
+class Made(Generic[T]):
+    """What a request made: `new` is False when one with the same key had made it before."""
+
+    result: T
+    new: bool
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Once(Operation[T]):
-    """Carry out `operation`, which makes one object, unless that was done under `key` before: then that object is the
-    result. The key is stored in the same piece."""
+class Once(Operation[Made[T]]):
+    """Carry out `operation` unless that was done under `key` in the last `KEPT`: then what it made is the result. The
+    key is stored in the same piece."""
 
     operation: Operation[T]
     key: RequestKey

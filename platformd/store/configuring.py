@@ -22,20 +22,20 @@ from platformd.domain.configuration import (
     RemoveDomain,
     RemoveRegistry,
     SetRegistry,
-    Stale,
     UpdateApp,
     VariablesChanged,
     VariableSet,
 )
 from platformd.domain.snapshot import App
 from platformd.domain.variables import Precedence, changed, merged, replaced
-from platformd.errors import Conflict, Fault, Invalid, NotFound
+from platformd.errors import Conflict, Fault, Invalid, NotFound, PreconditionFailed
 from platformd.ids import new_id
 from platformd.store import deploying
 from platformd.store.codec import Decoding, encode, stamp
 from platformd.store.saves import save
 
 FIRST_ENVIRONMENTS = ("development", "production")
+_OF_REGISTRY = ("id", "app_id", "host", "username", "password", "created_at", "updated_at")
 _decoding = Decoding()
 
 _UNFINISHED = """
@@ -157,6 +157,14 @@ def add_domain(operation: AddDomain, database: SqliteDatabase) -> CustomDomain:
     return domain
 
 
+def custom_domain(database: SqliteDatabase, id: str) -> CustomDomain | None:
+    """The custom domain with this id."""
+    sql = "SELECT id, app_id, hostname, environment, created_at FROM hosts WHERE id = ? AND kind = 'custom'"
+    row = _row(database, sql, id)
+    names = ("id", "app_id", "domain", "environment", "created_at")
+    return None if row is None else CustomDomain(**dict(zip(names, row, strict=True)))
+
+
 def remove_domain(operation: RemoveDomain, database: SqliteDatabase) -> str:
     """See `RemoveDomain`."""
     gone = _row(
@@ -181,11 +189,16 @@ def set_registry(operation: SetRegistry, database: SqliteDatabase) -> Registry:
         "INSERT INTO registries (id, app_id, host, username, password, created_at, updated_at) "
         "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6) ON CONFLICT (app_id, host) DO UPDATE SET "
         "username = excluded.username, password = excluded.password, updated_at = excluded.updated_at "
-        "RETURNING id, app_id, host, username, password, created_at, updated_at",
+        f"RETURNING {', '.join(_OF_REGISTRY)}",
         *(new_id(), operation.app_id, operation.host, operation.username, operation.password, at),
     )
-    names = ("id", "app_id", "host", "username", "password", "created_at", "updated_at")
-    return Registry(**dict(zip(names, row, strict=True)))
+    return _registry(row)
+
+
+def registry(database: SqliteDatabase, id: str) -> Registry | None:
+    """The registry credentials with this id."""
+    row = _row(database, f"SELECT {', '.join(_OF_REGISTRY)} FROM registries WHERE id = ?", id)
+    return None if row is None else _registry(row)
 
 
 def remove_registry(operation: RemoveRegistry, database: SqliteDatabase) -> None:
@@ -220,7 +233,11 @@ def require_environment(database: SqliteDatabase, app_id: str, slug: str) -> Non
 
 def refuse_stale(seen: int | None, present: int) -> None:
     if seen is not None and seen != present:
-        raise Stale(f"the revision is {present}, not {seen}; read it again and decide anew")
+        raise PreconditionFailed.of(seen, present)
+
+
+def _registry(row: Any) -> Registry:
+    return Registry(**dict(zip(_OF_REGISTRY, row, strict=True)))
 
 
 def _row(database: SqliteDatabase, sql: str, *values: object) -> Any:

@@ -1,27 +1,40 @@
 """Idempotency keys and expected revisions, inside the transaction of the change they guard. The writer's thread; `kept`
-on any."""
+on any.
+
+A key's row names what the request made: the kind and id of a record, or, of kind "value", the very result as JSON.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from typing import Any, TypeVar
 
 from peewee import SqliteDatabase
 
 from platformd.domain.operations import Operation
-from platformd.domain.retries import ForgetAnswers, IfRevision, KeepAnswer, KeptAnswer, KeptRequest, Once
+from platformd.domain.retries import (
+    KEPT,
+    ForgetAnswers,
+    IfRevision,
+    KeepAnswer,
+    KeptAnswer,
+    KeptRequest,
+    Made,
+    Once,
+)
 from platformd.domain.token import Token
 from platformd.errors import PreconditionFailed
-from platformd.store import tokens
+from platformd.store import configuring, tokens
 from platformd.store.codec import Decoding, stamp
 from platformd.store.reader import RECORD_BY_ID, TABLES, Reader
 
 T = TypeVar("T")
 Apply = Callable[[Operation[Any], SqliteDatabase], Any]
 
-_MADE = "SELECT kind, object_id FROM request_keys WHERE id = ? AND object_id IS NOT NULL"
+_MADE = "SELECT kind, object_id FROM request_keys WHERE id = ? AND object_id IS NOT NULL AND created_at > ?"
 _NEW = """
 INSERT OR REPLACE INTO request_keys (id, fingerprint, kind, object_id, created_at) VALUES (?, ?, ?, ?, ?)
 """
@@ -31,21 +44,21 @@ ON CONFLICT (id) DO UPDATE SET fingerprint = excluded.fingerprint, status = excl
     headers = excluded.headers, body = excluded.body, created_at = excluded.created_at
 """
 _KEPT = "SELECT fingerprint, status, headers, body FROM request_keys WHERE id = ? AND created_at > ?"
-_KINDS: dict[str, type] = {kind.__name__.lower(): kind for kind in TABLES}
+_VALUE = "value"
 _decoding = Decoding()
 
 
-def once(operation: Once[Any], database: SqliteDatabase, apply: Apply) -> Any:
-    """See `Once`."""
-    made = database.execute_sql(_MADE, (operation.key.id,)).fetchone()
-    found = None if made is None else _record(database, *made)
-    if found is not None:
-        return found
-    result = apply(operation.operation, database)
-    kind = type(result).__name__.lower()
+def once(operation: Once[Any], database: SqliteDatabase, apply: Apply) -> Made[Any]:
+    """See `Once`. What was made and is gone since is made anew."""
     key = operation.key
-    database.execute_sql(_NEW, (key.id, key.fingerprint, kind, result.id, stamp(operation.at)))
-    return result
+    row = database.execute_sql(_MADE, (key.id, stamp(operation.at - KEPT))).fetchone()
+    made = None if row is None else _made(database, *row)
+    if made is not None:
+        return made
+    result = apply(operation.operation, database)
+    values = (key.id, key.fingerprint, *_named(result), stamp(operation.at))
+    database.execute_sql(_NEW, values)
+    return Made(result, new=True)
 
 
 def keep(operation: KeepAnswer, database: SqliteDatabase) -> None:
@@ -79,9 +92,9 @@ def if_revision(operation: IfRevision[Any], database: SqliteDatabase, apply: App
     return apply(operation.operation, database)
 
 
-def kept(reader: Reader, key_id: str, after: datetime) -> KeptRequest | None:
-    """What is known of a key that was used after `after`."""
-    row = reader.row(_KEPT, key_id, stamp(after))
+def kept(reader: Reader, key_id: str, now: datetime) -> KeptRequest | None:
+    """What is known of a key that was used less than `KEPT` ago."""
+    row = reader.row(_KEPT, key_id, stamp(now - KEPT))
     if row is None:
         return None
     fingerprint, status, headers, body = row
@@ -89,8 +102,27 @@ def kept(reader: Reader, key_id: str, after: datetime) -> KeptRequest | None:
     return KeptRequest(fingerprint, answer)
 
 
-def _record(database: SqliteDatabase, kind: str, id: str) -> Any:
-    if kind == "token":
-        return tokens.stored(database, id)
-    row = database.execute_sql(RECORD_BY_ID[_KINDS[kind]], (id,)).fetchone()
-    return None if row is None else _decoding.decode(_KINDS[kind], *row)
+def _named(result: Any) -> tuple[str, str]:
+    if result is None or isinstance(result, bool):
+        return _VALUE, json.dumps(result)
+    return type(result).__name__.lower(), result.id
+
+
+def _made(database: SqliteDatabase, kind: str, name: str) -> Made[Any] | None:
+    if kind == _VALUE:
+        return Made(json.loads(name), new=False)
+    found = _FINDERS[kind](database, name)
+    return None if found is None else Made(found, new=False)
+
+
+def _record(kind: type, database: SqliteDatabase, id: str) -> Any:
+    row = database.execute_sql(RECORD_BY_ID[kind], (id,)).fetchone()
+    return None if row is None else _decoding.decode(kind, *row)
+
+
+_FINDERS: dict[str, Callable[[SqliteDatabase, str], Any]] = {
+    **{kind.__name__.lower(): partial(_record, kind) for kind in TABLES},
+    "token": tokens.stored,
+    "customdomain": configuring.custom_domain,
+    "registry": configuring.registry,
+}

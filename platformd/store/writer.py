@@ -20,6 +20,7 @@ from platformd import metrics
 from platformd.domain.deployment.state import Deployment
 from platformd.domain.notice import Event, Notice
 from platformd.domain.operations import Operation
+from platformd.domain.retries import Made
 from platformd.domain.snapshot import App
 from platformd.domain.task import Task
 from platformd.errors import PlatformError, Unavailable
@@ -197,6 +198,8 @@ class Writer:
 
 
 def _revision(record: object) -> dict[tuple[str, str], int]:
+    if isinstance(record, Made):
+        record = record.result
     if isinstance(record, Deployment | Task | App):
         return {(type(record).__name__.lower(), record.id): record.revision}
     return {}

@@ -14,6 +14,7 @@ from typing import Any
 
 from freezegun.api import FrozenDateTimeFactory
 
+from actors.commits import Commits
 from actors.creations import Creations
 from actors.dead_letters import DeadLetters
 from actors.deployment import DeploymentActor
@@ -137,7 +138,7 @@ class Stage:
         )
         self.directory.register("deployment", lambda key: DeploymentActor(key, self.world))
         self.directory.register("task", lambda key: TaskActor(key, self.world))
-        self.creations = Creations(self.store, self.directory, self.traffic, DOMAIN)
+        self.creations = Creations(Commits(self.store), self.directory, self.traffic, DOMAIN)
 
     def look(self, deployment: Deployment) -> None:
         """As `actors.busy`: nothing is busy."""

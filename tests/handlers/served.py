@@ -14,6 +14,7 @@ from typing import Any
 
 from tornado.netutil import bind_sockets
 
+from actors.commits import Commits
 from actors.configuration import Configuration
 from actors.dead_letters import DeadLetters
 from actors.directory import Directory
@@ -38,6 +39,7 @@ from platformd.domain.operations import (
     SaveDeployment,
     SaveTask,
 )
+from platformd.domain.retries import RequestKey
 from platformd.domain.snapshot import App, Artifact
 from platformd.domain.spec import DeploymentSpec
 from platformd.domain.task import Task, TaskPhase
@@ -49,6 +51,7 @@ from platformd.keeper import segments
 from platformd.logstore import LogStore
 from platformd.secrets import Vault
 from platformd.store import Store
+from platformd.store.retries import kept
 from platformd.token_views import TokenViews
 from platformd.views import Views
 from tests.handlers.client import Client
@@ -60,31 +63,32 @@ SCRIPT = b"#!/bin/sh\nexec sleep 1\n"
 class StoredWrites:
     """Creations without actors and without a gateway."""
 
-    store: Store
+    commits: Commits
+
+    def under(self, key: RequestKey | None) -> StoredWrites:
+        return StoredWrites(self.commits.under(key))
 
     async def create_app(
         self, *, name: str, namespace: str, description: str | None, labels: Mapping[str, str]
     ) -> App:
-        return await asyncio.wrap_future(
-            self.store.commit(
-                CreateApp(
-                    name=name,
-                    namespace=namespace,
-                    description=description,
-                    labels=labels,
-                    domain="localhost",
-                    at=clock.now(),
-                )
+        return await self.commits(
+            CreateApp(
+                name=name,
+                namespace=namespace,
+                description=description,
+                labels=labels,
+                domain="localhost",
+                at=clock.now(),
             )
         )
 
     async def create_artifact(self, *, name: str, content_type: str) -> Artifact:
         operation = CreateArtifact(name=name, content_type=content_type, at=clock.now())
-        return await asyncio.wrap_future(self.store.commit(operation))
+        return await self.commits(operation)
 
     async def complete_artifact(self, artifact_id: str, *, sha256: str, size: int) -> Artifact:
         operation = CompleteArtifact(id=artifact_id, sha256=sha256, size=size, at=clock.now())
-        return await asyncio.wrap_future(self.store.commit(operation))
+        return await self.commits(operation)
 
     async def create_deployment(
         self,
@@ -105,13 +109,13 @@ class StoredWrites:
             precedence=precedence,
             promoted_from=promoted_from,
         )
-        return await asyncio.wrap_future(self.store.commit(operation))
+        return await self.commits(operation)
 
     async def roll_back(self, *, app_id: str, environment: str) -> Deployment:
         operation = RollBack(
             app_id=app_id, environment=environment, domain="localhost", at=clock.now(), steady=clock.steady()
         )
-        return await asyncio.wrap_future(self.store.commit(operation))
+        return await self.commits(operation)
 
 
 @dataclass
@@ -294,12 +298,13 @@ class Running:
             hub=hub,
             logs=LogStore(self._folder / "logs"),
             artifacts=ArtifactFiles(self._folder / "artifacts"),
-            writes=StoredWrites(store),
-            configuration=Configuration(store, Deaf()),  # type: ignore[arg-type]
+            writes=StoredWrites(Commits(store)),
+            configuration=Configuration(Commits(store), Deaf()),  # type: ignore[arg-type]
             removals=Patient(),
             vault=Vault.open(self._folder),
             tokens=TokenViews(store.reader),
             write_behind=store.commit,
+            answered=lambda key_id: kept(store.reader, key_id, clock.now()),
             supervision=supervision,
             node=lambda: node.describe({"cgroups": (False, "none here")}),
             ask=actors.ask,

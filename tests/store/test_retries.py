@@ -7,7 +7,18 @@ from datetime import timedelta
 import pytest
 
 from platformd import clock
-from platformd.domain.retries import ForgetAnswers, IfRevision, KeepAnswer, KeptAnswer, Once, RequestKey
+from platformd.domain.configuration import AddDomain, CreateEnvironment, SetRegistry
+from platformd.domain.operations import CreateArtifact, ReleaseHold
+from platformd.domain.retries import (
+    KEPT,
+    ForgetAnswers,
+    IfRevision,
+    KeepAnswer,
+    KeptAnswer,
+    Made,
+    Once,
+    RequestKey,
+)
 from platformd.domain.snapshot import App
 from platformd.domain.token import CreateToken, RevokeToken, Scope, TokenUsed, digest
 from platformd.errors import Conflict, NotFound, PreconditionFailed
@@ -36,20 +47,48 @@ def once(operation, key: RequestKey = KEY) -> Once:
 
 def test_what_was_made_under_a_key_is_not_made_again(store):
     first = store.commit(once(new_app())).result()
-    assert store.commit(once(new_app("other"))).result() == first
-    assert store.commit(once(new_app("other"), RequestKey("second", "print"))).result() != first
+    assert first.new
+    assert store.commit(once(new_app("other"))).result() == Made(first.result, new=False)
+    other = store.commit(once(new_app("other"), RequestKey("second", "print"))).result()
+    assert (other.new, other.result.name) == (True, "other")
+
+
+def test_whatever_was_made_is_found_again(store):
+    app_id = store.commit(new_app()).result().id
+    at = clock.now()
+    for operation in (
+        CreateArtifact(name="server", content_type="text/plain", at=at),
+        CreateEnvironment(app_id=app_id, slug="staging", domain="localhost", at=at),
+        AddDomain(app_id=app_id, domain="shop.example.com", environment="production", at=at),
+        SetRegistry(app_id=app_id, host="r.example.com", username="me", password="sealed", at=at),
+        ReleaseHold(app_id=app_id, environment="production"),
+        new_token(new_secret("pd")),
+    ):
+        key = RequestKey(type(operation).__name__, "print")
+        first = store.commit(once(operation, key)).result()
+        assert (first.new, store.commit(once(operation, key)).result()) == (
+            True,
+            Made(first.result, new=False),
+        )
+
+
+def test_a_key_is_forgotten_after_a_day(store):
+    first = store.commit(once(new_app())).result()
+    later = Once(operation=new_app("other"), key=KEY, at=clock.now() + KEPT)
+    assert store.commit(later).result().new
+    assert first.result.name == "one"
 
 
 def test_a_key_and_its_object_are_stored_together_or_not_at_all(store):
     store.commit(new_app()).result()
     with pytest.raises(Conflict):
         store.commit(once(new_app())).result()
-    assert kept(store.reader, KEY.id, clock.now() - timedelta(days=1)) is None
+    assert kept(store.reader, KEY.id, clock.now()) is None
 
 
 def test_an_object_that_ended_with_the_server_is_known_by_its_key(store):
     store.commit(once(new_app())).result()
-    found = kept(store.reader, KEY.id, clock.now() - timedelta(days=1))
+    found = kept(store.reader, KEY.id, clock.now())
     assert found is not None
     assert (found.fingerprint, found.answer) == ("print", None)
 
@@ -58,14 +97,13 @@ def test_answers_are_kept_for_a_while(store):
     answer = KeptAnswer(201, {"Location": "/x"}, b"{}")
     store.commit(once(new_app())).result()
     store.commit(KeepAnswer(key=KEY, answer=answer, at=clock.now())).result()
-    day_ago = clock.now() - timedelta(days=1)
-    found = kept(store.reader, KEY.id, day_ago)
+    found = kept(store.reader, KEY.id, clock.now())
     assert found is not None
     assert found.answer == answer
-    assert kept(store.reader, KEY.id, clock.now() + timedelta(seconds=1)) is None
-    assert store.commit(ForgetAnswers(before=day_ago)).result() == 0
+    assert kept(store.reader, KEY.id, clock.now() + KEPT) is None
+    assert store.commit(ForgetAnswers(before=clock.now() - KEPT)).result() == 0
     assert store.commit(ForgetAnswers(before=clock.now() + timedelta(seconds=1))).result() == 1
-    assert kept(store.reader, KEY.id, day_ago) is None
+    assert kept(store.reader, KEY.id, clock.now()) is None
 
 
 def test_a_change_from_another_revision_is_refused(store):
