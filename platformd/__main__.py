@@ -6,6 +6,7 @@ import importlib
 import sys
 
 import click
+from click.exceptions import NoSuchCommand
 
 from platformd import __version__, cli, config
 from platformd.cli.options import with_settings
@@ -23,6 +24,15 @@ class _Commands(click.Group):
         module, _, attribute = cli.COMMANDS[cmd_name].partition(":")
         command: click.Command = getattr(importlib.import_module(module), attribute)
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except NoSuchCommand as unknown:  # names are known here that are not loaded
+            names = self.list_commands(ctx)
+            raise NoSuchCommand(unknown.command_name, possibilities=names, ctx=ctx) from None
 
 
 @click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})

@@ -221,6 +221,7 @@ class Service:
             send=self.keeper.send,
             write_line=line,
             credentials=lambda app_id, image: credentials(self.world, app_id, image),
+            report=self.store.report,
             on_engine=lambda trouble: self.readiness.set(*engine_health(trouble)),
         )
         stack.callback(self.docker.close)

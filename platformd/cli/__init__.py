@@ -24,9 +24,12 @@ COMMANDS: dict[str, str] = {
     "rollback": "platformd.cli.deploy:rollback",
     "release": "platformd.cli.deploy:release",
     "cancel": "platformd.cli.deployments:cancel",
+    "events": "platformd.cli.events:events",
+    "actors": "platformd.cli.actors:actors",
     "token": "platformd.cli.tokens:token",
     "backup": "platformd.cli.backup:backup",
     "restore": "platformd.cli.backup:restore",
     "doctor": "platformd.cli.doctor:doctor",
     "bench": "platformd.cli.bench.command:bench",
+    "completion": "platformd.cli.completion:completion",
 }

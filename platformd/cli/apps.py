@@ -5,7 +5,9 @@ from __future__ import annotations
 import click
 
 from platformd.cli import show
+from platformd.cli.names import app_argument
 from platformd.cli.remote import Remote, client_command, written
+from platformd.client import key_of
 
 
 @click.group()
@@ -24,7 +26,7 @@ def create(remote: Remote, name: str, description: str | None, label: tuple[str,
         if "=" not in text:
             raise click.BadParameter(f"{text!r} is no NAME=VALUE", param_hint="--label")
     labels = dict(text.split("=", 1) for text in label)
-    namespace, short = remote.client.key_of(name)
+    namespace, short = key_of(name)
     app = remote.client.create_app(short, namespace, description=description, labels=labels)
     if remote.as_json:
         remote.print_json(app)
@@ -53,11 +55,11 @@ def list_(remote: Remote, namespace: str | None) -> None:
 
 
 @apps.command("show", epilog="Example: platformd apps show team/shop")
-@click.argument("app")
+@app_argument()
 @client_command
 def show_(remote: Remote, app: str) -> None:
     """Show an app and its newest deployments. APP is a name, namespace/name, or an id."""
-    found = remote.client.app(app)
+    found = remote.app(app)
     if remote.as_json:
         remote.print_json(found)
         return
@@ -83,12 +85,12 @@ def show_(remote: Remote, app: str) -> None:
 
 
 @apps.command(epilog="Example: platformd apps delete team/shop --yes")
-@click.argument("app")
+@app_argument()
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @client_command
 def delete(remote: Remote, app: str, yes: bool) -> None:
     """Delete an app: its deployments end, their output, addresses and variables go."""
-    found = remote.client.app(app)
+    found = remote.app(app)
     name = written(found["namespace"], found["name"])
     if not yes:
         click.confirm(f"Delete {name} with all its deployments?", abort=True, err=True)

@@ -7,9 +7,10 @@ import sys
 import click
 
 from platformd.cli import show
+from platformd.cli.names import app_argument
 from platformd.cli.remote import Remote, client_command, end
 
-_APP = click.argument("app")
+_APP = app_argument()
 _ENVIRONMENT = click.option(
     "--environment", metavar="SLUG", help="Of this environment [default: of the app]."
 )
@@ -52,7 +53,7 @@ def set_(remote: Remote, app: str, values: tuple[str, ...], environment: str | N
 @client_command
 def get(remote: Remote, app: str, name: str | None, environment: str | None) -> None:
     """Show the variables of APP, or the value of one. Secrets are shown as ***."""
-    found = remote.client.variables(remote.client.app(app)["id"], environment)
+    found = remote.client.variables(remote.app(app)["id"], environment)
     if name is not None and name not in found:
         end(f"{app} has no variable {name}" + (f" in {environment}" if environment else ""))
     chosen = found if name is None else {name: found[name]}
@@ -75,7 +76,7 @@ def unset(remote: Remote, app: str, names: tuple[str, ...], environment: str | N
 
 
 def _changed(remote: Remote, app: str, environment: str | None, change: dict[str, object]) -> None:
-    answer = remote.client.change_variables(remote.client.app(app)["id"], change, environment)
+    answer = remote.client.change_variables(remote.app(app)["id"], change, environment)
     if remote.as_json:
         remote.print_json(answer)
         return
@@ -95,7 +96,7 @@ def domains() -> None:
 @client_command
 def add(remote: Remote, app: str, domain: str, environment: str) -> None:
     """Lead DOMAIN to an environment of APP."""
-    added = remote.client.add_domain(remote.client.app(app)["id"], domain, environment)
+    added = remote.client.add_domain(remote.app(app)["id"], domain, environment)
     if remote.as_json:
         remote.print_json(added)
         return
@@ -107,7 +108,7 @@ def add(remote: Remote, app: str, domain: str, environment: str) -> None:
 @client_command
 def list_(remote: Remote, app: str) -> None:
     """List the domains of APP."""
-    found = remote.client.domains(remote.client.app(app)["id"])
+    found = remote.client.domains(remote.app(app)["id"])
     if remote.as_json:
         remote.print_json(found)
         return
@@ -123,7 +124,7 @@ def list_(remote: Remote, app: str) -> None:
 @client_command
 def remove(remote: Remote, app: str, domain: str) -> None:
     """Let DOMAIN lead nowhere. It may also be given by its id."""
-    app_id = remote.client.app(app)["id"]
+    app_id = remote.app(app)["id"]
     wanted = domain.lower().removesuffix(".")
     for each in remote.client.domains(app_id):
         if wanted in (each["domain"], each["id"]):

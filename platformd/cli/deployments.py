@@ -9,16 +9,16 @@ import click
 from rich.text import Text
 
 from platformd.cli import show
+from platformd.cli.names import WHICH, app_argument, deployment_argument
 from platformd.cli.remote import Remote, client_command
 from platformd.client import Client, Deployment
 
 _FINISHED = ("succeeded", "failed", "cancelled")
 _FEW = 20
-_WHICH = "DEPLOYMENT is an id, the beginning of one, or app@version."
 
 
 @click.command(epilog="Example: platformd ps shop --all")
-@click.argument("app", required=False)
+@app_argument(required=False)
 @click.option("-a", "--all", "everything", is_flag=True, help="Finished ones, too.")
 @client_command
 def ps(remote: Remote, app: str | None, everything: bool) -> None:
@@ -26,7 +26,7 @@ def ps(remote: Remote, app: str | None, everything: bool) -> None:
 
     Of APP (a name, namespace/name, or an id), or all. A star marks the one that its environment's address leads to.
     """
-    app_id = None if app is None else remote.client.app(app)["id"]
+    app_id = None if app is None else remote.app(app)["id"]
     found = [
         each for each in remote.client.deployments(app_id) if everything or each["status"] not in _FINISHED
     ]
@@ -42,14 +42,14 @@ def ps(remote: Remote, app: str | None, everything: bool) -> None:
 
 
 @click.command(epilog="Example: platformd status shop@3")
-@click.argument("deployment")
+@deployment_argument
 @client_command
 def status(remote: Remote, deployment: str) -> None:
     """Show a deployment and its tasks.
 
     DEPLOYMENT is an id, the beginning of one, or app@version.
     """
-    found = remote.client.deployment(deployment)
+    found = remote.deployment(deployment)
     if remote.as_json:
         remote.print_json(found)
         return
@@ -85,7 +85,7 @@ def _facts(remote: Remote, found: Deployment) -> list[tuple[str, str | Text]]:
 
 
 @click.command(epilog="Example: platformd scale shop@3 4")
-@click.argument("deployment")
+@deployment_argument
 @click.argument("replicas", type=click.IntRange(0, 100))
 @client_command
 def scale(remote: Remote, deployment: str, replicas: int) -> None:
@@ -93,12 +93,12 @@ def scale(remote: Remote, deployment: str, replicas: int) -> None:
 
     DEPLOYMENT is an id, the beginning of one, or app@version. With 0 REPLICAS it sleeps until the next request.
     """
-    found = remote.client.deployment(deployment)
+    found = remote.deployment(deployment)
     _report(remote, remote.client.scale(found["id"], replicas))
 
 
 @click.command("keep-awake", epilog="Example: platformd keep-awake shop@3 600")
-@click.argument("deployment")
+@deployment_argument
 @click.argument("seconds", type=click.FloatRange(0, 2_592_000))
 @client_command
 def keep_awake(remote: Remote, deployment: str, seconds: float) -> None:
@@ -106,16 +106,16 @@ def keep_awake(remote: Remote, deployment: str, seconds: float) -> None:
 
     DEPLOYMENT is an id, the beginning of one, or app@version.
     """
-    found = remote.client.deployment(deployment)
+    found = remote.deployment(deployment)
     _report(remote, remote.client.keep_awake(found["id"], seconds))
 
 
 def _order(name: str, help: str, give: Callable[[Client, str], Deployment]) -> click.Command:
-    @click.command(name, help=f"{help}\n\n{_WHICH}", epilog=f"Example: platformd {name} shop@3")
-    @click.argument("deployment")
+    @click.command(name, help=f"{help}\n\n{WHICH}", epilog=f"Example: platformd {name} shop@3")
+    @deployment_argument
     @client_command
     def command(remote: Remote, deployment: str) -> None:
-        _report(remote, give(remote.client, remote.client.deployment(deployment)["id"]))
+        _report(remote, give(remote.client, remote.deployment(deployment)["id"]))
 
     return command
 

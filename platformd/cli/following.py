@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping
+from typing import Any
+
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from platformd import clock
 from platformd.cli import show
 from platformd.cli.remote import Remote, end
-from platformd.client import ClientError, Deployment
+from platformd.client import ClientError, Deployment, Event
 
 LAST_LINES = 15
 
@@ -31,37 +33,71 @@ def conclude(remote: Remote, deployment: Deployment, wait: bool) -> None:
 
 
 def settled(remote: Remote, deployment: Deployment) -> Deployment:
-    """The deployment once it no longer is pending; each of its phases is said."""
+    """The deployment once it no longer is pending; what happens on the way is said."""
     started = clock.monotonic()
-    said = ""
-    with _waiting(remote):
-        for seen in remote.client.changes(deployment["id"]):
-            deployment = seen
-            if seen["status"] != "pending":
+    with _Story(remote) as story:
+        for event in remote.client.follow_events(deployment_id=deployment["id"], after=0):
+            if event["data"].get("status", "pending") != "pending":
                 break
-            told = _told(seen)
-            if told != said:
-                remote.say(told)
-                said = told
+            story.tell(event)
+    deployment = remote.client.deployment(deployment["id"])
     if deployment["status"] == "running":
         took = clock.monotonic() - started
         remote.say(f"{deployment['phase']} after {show.duration(took)}", style="green")
     return deployment
 
 
-def _told(deployment: Deployment) -> str:
-    phase, wanted = deployment["phase"], deployment["tasks_total"]
-    count = f", {deployment['tasks_ready']} of {wanted} ready" if wanted > 1 else ""
-    why = show.reason(deployment["reason"])
-    return f"{phase}{count}" + (f": {why}" if why else "")
+class _Story:
+    """Says each phase and pull once; on a terminal, something moves meanwhile, and pulls show how far they are."""
+
+    def __init__(self, remote: Remote) -> None:
+        self._remote = remote
+        self._last = ""
+        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[size]}"))
+        hidden = remote.as_json or not remote.err.is_terminal
+        self._bars = Progress(*columns, console=remote.err, transient=True, disable=hidden)
+        self._pulls: dict[str, TaskID] = {}
+
+    def __enter__(self) -> _Story:
+        self._bars.start()
+        self._bars.add_task("waiting for it to be ready", total=None, size="")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bars.stop()
+
+    def tell(self, event: Event) -> None:
+        data = event["data"]
+        if event["type"].startswith("image."):
+            self._pull(event["type"], data)
+        elif "status" in data:
+            self._say(_told(data))
+
+    def _pull(self, type: str, data: Mapping[str, Any]) -> None:
+        image = str(data["image"])
+        if image not in self._pulls:
+            self._pulls[image] = self._bars.add_task(f"pulling {image}", total=None, size="")
+            self._say(f"pulling {image}")
+        if total := data.get("total_bytes"):
+            here = data["bytes"]
+            size = f"{show.size(here)} of {show.size(total)}"
+            self._bars.update(self._pulls[image], completed=here, total=total, size=size)
+        if type == "image.pulled":
+            self._bars.update(self._pulls.pop(image), visible=False)
+            self._say(f"pulled {image} in {show.duration(float(data['seconds']))}")
+
+    def _say(self, text: str) -> None:
+        if text != self._last:
+            self._remote.say(text)
+        self._last = text
 
 
-@contextmanager
-def _waiting(remote: Remote) -> Iterator[None]:
-    """On a terminal, something that moves."""
-    moving = remote.err.is_terminal and not remote.as_json
-    with remote.err.status("waiting for it to be ready") if moving else contextlib.nullcontext():
-        yield
+def _told(data: Mapping[str, Any]) -> str:
+    count = f", {data['ready']} of {data['total']} ready" if data["total"] > 1 else ""
+    why = show.reason(data["reason"])
+    again = data["next_try_in_secs"]
+    told = f"{data['phase']}{count}" + (f": {why}" if why else "")
+    return told if again is None else f"{told}, tried again in {show.duration(again)}"
 
 
 def _show_last_lines(remote: Remote, deployment: Deployment) -> None:

@@ -11,6 +11,7 @@ from datetime import datetime
 import click
 
 from platformd.cli import show
+from platformd.cli.names import deployment_argument
 from platformd.cli.remote import Remote, client_command
 from platformd.client import LogEntry, NotNamed
 
@@ -32,7 +33,7 @@ def _since(_ctx: click.Context, _parameter: click.Parameter, text: str | None) -
 
 
 @click.command(epilog="Example: platformd logs shop@3 -f --since 10m")
-@click.argument("deployment")
+@deployment_argument
 @click.option("-f", "--follow", is_flag=True, help="Go on until the deployment is finished, or Ctrl-C.")
 @click.option(
     "--tail", type=click.IntRange(0, 1000), metavar="N", help=f"The last N. [default: {DEFAULT_TAIL}]"
@@ -48,7 +49,7 @@ def logs(
     DEPLOYMENT is an id, the beginning of one, or app@version. With
     --json, the API's array; while following, one object a line.
     """
-    found = remote.client.deployment(deployment)
+    found = remote.deployment(deployment)
     task_id = None if task is None else _task(remote, found["id"], task)
     if tail is None and since is None:
         tail = DEFAULT_TAIL
@@ -74,9 +75,7 @@ def _followed(
     for entry in stored:
         last = max(last, entry["id"])
         yield entry
-    yield from remote.client.follow(
-        deployment_id, after=last, task_id=task_id, on_gap=lambda why: remote.say(f"-- {why}", style="yellow")
-    )
+    yield from remote.client.follow(deployment_id, after=last, task_id=task_id, on_gap=remote.gap)
 
 
 def _print(remote: Remote, entries: Iterable[LogEntry]) -> None:

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import difflib
 import functools
 import json
 import sys
@@ -14,8 +16,19 @@ from typing import Any
 import click
 from rich.console import Console
 
-from platformd.client import Client, ClientError, Deployment, Unreachable
-from platformd.client.api import DEFAULT_NAMESPACE
+from platformd import ids
+from platformd.client import (
+    DEFAULT_NAMESPACE,
+    App,
+    Client,
+    ClientError,
+    Deployment,
+    Event,
+    NotNamed,
+    Problem,
+    Unreachable,
+    is_missing_app,
+)
 
 DEFAULT_SERVER = "http://127.0.0.1:47080"
 FAILED, UNREACHABLE = 1, 3
@@ -39,6 +52,7 @@ class Remote:
         self.out = console()
         self.err = console(stderr=True)
         self._app_names: dict[str, str] = {}
+        self._versions: dict[str, int] = {}
 
     def say(self, text: str, style: str | None = None) -> None:
         """Something on the way, for people."""
@@ -48,12 +62,60 @@ class Remote:
     def print_json(self, answer: object) -> None:
         print(json.dumps(answer, indent=2, ensure_ascii=False))
 
+    def gap(self, why: str) -> None:
+        """Something between is no longer kept."""
+        self.say(f"-- {why}", style="yellow")
+
+    def app(self, name: str) -> App:
+        """The app that somebody named; one that is not there is refused with those it may have been."""
+        try:
+            return self.client.app(name)
+        except Problem as error:
+            if not is_missing_app(error) or ids.is_id(name):
+                raise
+        known = [written(app["namespace"], app["name"]) for app in self.client.apps()]
+        close = difflib.get_close_matches(name, known, n=3)
+        advice = (
+            f"did you mean {' or '.join(close)}?" if close else "`platformd apps list` shows those there are"
+        )
+        raise NotNamed(f"there is no app {name}; {advice}")
+
+    def deployment(self, name: str) -> Deployment:
+        """The deployment that somebody named, likewise."""
+        app, at, version = name.rpartition("@")
+        if not at:
+            return self.client.deployment(name)
+        found = self.app(app)
+        try:
+            return self.client.deployment(f"{found['id']}@{version}")
+        except NotNamed:
+            newest = self.client.newest(found["id"], 1)
+            if not version.isdecimal() or not newest:
+                raise
+            raise NotNamed(
+                f"app {app} has no version {version}; its newest is {app}@{newest[0]['version']}"
+            ) from None
+
     def app_name(self, app_id: str) -> str:
-        """An app as people write it."""
+        """An app as people write it; its id when it is gone."""
         if app_id not in self._app_names:
-            app = self.client.app(app_id)
-            self._app_names[app_id] = written(app["namespace"], app["name"])
+            self._app_names[app_id] = app_id
+            with contextlib.suppress(Problem):
+                app = self.client.app(app_id)
+                self._app_names[app_id] = written(app["namespace"], app["name"])
         return self._app_names[app_id]
+
+    def subject(self, event: Event) -> str:
+        """What an event is about: `app@version`, or the app."""
+        id, app = event["deployment_id"], self.app_name(event["app_id"])
+        if id is None:
+            return app
+        if "version" in event["data"]:
+            self._versions[id] = int(event["data"]["version"])
+        elif id not in self._versions:
+            with contextlib.suppress(Problem):
+                self._versions[id] = self.client.deployment(id)["version"]
+        return f"{app}@{self._versions[id]}" if id in self._versions else f"{app} {id}"
 
     def learn_app_names(self) -> None:
         """All of them at once, for long lists."""
@@ -83,7 +145,7 @@ def client_command(command: Callable[..., Any]) -> Callable[..., Any]:
         except Unreachable as error:
             end(f"{error}\nStart one with `platformd serve`, or name it with --server URL.", UNREACHABLE)
         except ClientError as error:
-            end(str(error))
+            end("\n".join(filter(None, (str(error), _advice(error, token)))))
 
     optioned: Callable[..., Any] = click.option(
         "--json", "as_json", is_flag=True, help="Print what the API answered."
@@ -98,6 +160,15 @@ def client_command(command: Callable[..., Any]) -> Callable[..., Any]:
         metavar="URL",
         help=f"The server's API. [env: PLATFORMD_SERVER; default: {DEFAULT_SERVER}]",
     )(optioned)
+
+
+def _advice(error: ClientError, token: str | None) -> str:
+    if not isinstance(error, Problem):
+        return ""
+    if error.status == 401:
+        known = "It is not, or no longer, valid; " if token else ""
+        return f"{known}give a token with --token or PLATFORMD_TOKEN; `platformd token create` makes one."
+    return f"Try again in {error.retry_after} s." if error.retry_after else ""
 
 
 def end(message: str, code: int = FAILED) -> None:

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from platformd import clock
-from platformd.client import Deployment, LogEntry, Reason, Task
+from platformd.client import Deployment, Event, LogEntry, Reason, Task
 
 SHORT_ID = 8
 STYLES = {
@@ -32,6 +32,10 @@ STYLES = {
     "backing_off": "red",
     "quarantined": "bold red",
 }
+# What an event's type and subject say already, or nobody asks.
+_IMPLIED = frozenset(
+    ("status", "phase", "version", "before", "state", "slot", "generation", "restarts", "ready", "total")
+)
 _LOG_STYLES = {"stderr": "31", "system": "2"}  # as escape sequences: log lines are many
 # Kept on a terminal: colours. Replaced: whatever else could move its cursor, or worse.
 _CONTROLS = re.compile(r"(\x1b\[[0-9;:]*m)|\x1b|[\x00-\x08\x0a-\x1f\x7f-\x9f]")
@@ -146,6 +150,42 @@ def log_line(entry: LogEntry, terminal: bool) -> str:
     if not terminal:
         return f"{at} {source} {message}"
     style = _LOG_STYLES.get(entry["stream"])
-    shown = _CONTROLS.sub(lambda found: found[1] or "\N{REPLACEMENT CHARACTER}", message)
+    shown = _harmless(message)
     painted = f"\x1b[{style}m{shown}" if style else shown
     return f"\x1b[2m{at} {source}\x1b[0m {painted}" + ("\x1b[0m" if "\x1b" in painted else "")
+
+
+def event_line(event: Event, subject: str, terminal: bool) -> str:
+    """`12:00:01.123 shop@3 deployment.ready: 1 of 1 ready`; a task's are `shop@3/a1b2c3d4`."""
+    at, about = event["at"][11:23], happened(event)
+    task = f"/{event['task_id'][:SHORT_ID]}" if event["task_id"] else ""
+    told = f"{subject}{task} {event['type']}" + (f": {about}" if about else "")
+    return f"\x1b[2m{at}\x1b[0m {_harmless(told)}" if terminal else f"{at} {told}"
+
+
+def happened(event: Event) -> str:
+    """What an event's data adds to its type, in words."""
+    data = event["data"]
+    if event["type"] == "task.exited":
+        end = f"signal {data['signal']}" if data.get("signal") else f"code {data.get('exit_code')}"
+        said = ["as asked" if data.get("asked") else end]
+    elif data.get("total"):
+        said = [f"{data['ready']} of {data['total']} ready"]
+    elif "duration_ms" in data:
+        said = [f"after {duration(data['duration_ms'] / 1000)}"]
+    else:
+        said = [
+            f"{name} {value}"
+            for name, value in data.items()
+            if isinstance(value, str | int) and name not in _IMPLIED
+        ]
+    if data.get("reason"):
+        said.append(reason(data["reason"]))
+    if data.get("next_try_in_secs") is not None:
+        said.append(f"tried again in {duration(data['next_try_in_secs'])}")
+    return ", ".join(said)
+
+
+def _harmless(text: str) -> str:
+    """For a terminal: colours stay, what else could move its cursor is replaced."""
+    return _CONTROLS.sub(lambda found: found[1] or "\N{REPLACEMENT CHARACTER}", text)

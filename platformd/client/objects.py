@@ -107,3 +107,98 @@ class LogEntry(TypedDict):
     stream: str
     message: str
     truncated: NotRequired[int]
+
+
+class Event(TypedDict):
+    """Something that happened; `id` rises in the order in which it did, `data` is what there is to say about it."""
+
+    id: int
+    at: str
+    type: str
+    app_id: str
+    deployment_id: str | None
+    task_id: str | None
+    build_id: str | None
+    revision: int | None
+    data: dict[str, Any]
+
+
+class Mailbox(TypedDict):
+    """How many messages wait."""
+
+    facts: int
+    commands: int
+
+
+class Failure(TypedDict):
+    """The last time an actor raised."""
+
+    at: str
+    error: str
+    message: str | None
+
+
+class Actor(TypedDict):
+    """`key` names it in orders, `parent` is the key of a task's deployment."""
+
+    key: str
+    kind: str
+    id: str
+    parent: str | None
+    state: str
+    quarantined: bool
+    mailbox: Mailbox
+    restarts: int
+    last_failure: Failure | None
+    parked_since: str | None
+    about: dict[str, Any]
+
+
+class DeadLetter(TypedDict):
+    """A message that no actor handled: `message` is its type, `content` its fields."""
+
+    number: int
+    key: str
+    message: str
+    content: Any
+    reason: str
+    error: str
+    traceback: str
+    at: str
+
+
+class Environment(TypedDict):
+    """Webhooks wait while it is held."""
+
+    app_id: str
+    slug: str
+    url: str | None
+    urls: list[str]
+    current_deployment: str | None
+    deployments: int
+    held_since: str | None
+    created_at: str
+
+
+class Domain(TypedDict):
+    id: str
+    app_id: str
+    domain: str
+    environment: str
+    url: str
+    created_at: str
+
+
+class Token(TypedDict):
+    """`prefix` is how its secret begins; `token`, the secret, is there once, when it is made."""
+
+    id: str
+    name: str
+    scope: str
+    prefix: str
+    app_id: str | None
+    created_at: str
+    last_used_at: str | None
+    revoked_at: str | None
+    revision: int
+    token: NotRequired[str]

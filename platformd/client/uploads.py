@@ -1,24 +1,23 @@
-"""Sending a file to a server from disk, block by block. Used by `Client`; the caller's thread."""
+"""Sending a file to a server from disk, block by block. Used by the clients; one thread at a time."""
 
 from __future__ import annotations
 
 import hashlib
-import io
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from platformd.client.errors import ClientError
+from platformd.client.network import BLOCK
 
 Progress = Callable[[int, int], None]  # bytes sent, bytes in all
 
 
-class OutgoingFile(io.RawIOBase):
+class OutgoingFile:
     """An open file as a request's body: exactly as long as it was when it was opened, telling how far it got."""
 
     def __init__(self, path: Path, progress: Progress) -> None:
-        super().__init__()
         self._path, self._progress = path, progress
         try:
             self._file: IO[bytes] = path.open("rb", buffering=0)
@@ -28,21 +27,21 @@ class OutgoingFile(io.RawIOBase):
         except OSError as error:
             raise ClientError(f"{path} cannot be read: {error.strerror}") from error
         self._left = self.length
-
-    @property
-    def headers(self) -> dict[str, str]:
-        return {
+        self.headers = {
             "Content-Type": "application/octet-stream",
             "Content-Length": str(self.length),
             "X-Content-SHA256": self.sha256,
         }
 
-    def readable(self) -> bool:
-        return True
+    def __enter__(self) -> OutgoingFile:
+        return self
 
-    def read(self, size: int = -1) -> bytes:
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def block(self, size: int = BLOCK) -> bytes:
         """The next block; fewer bytes than were promised would leave the server waiting for them."""
-        wanted = self._left if size < 0 else min(size, self._left)
+        wanted = min(size, self._left)
         try:
             block = self._file.read(wanted)
         except OSError as error:
@@ -53,11 +52,6 @@ class OutgoingFile(io.RawIOBase):
         self._progress(self.length - self._left, self.length)
         return block
 
-    def close(self) -> None:
-        if not self.closed:
-            self._file.close()
-        super().close()
 
-
-def unwatched(_sent: int, _total: int) -> Any:
+def unwatched(_sent: int, _total: int) -> None:
     """The progress callback of those who do not look."""

@@ -151,6 +151,11 @@ class CompleteArtifact(Operation[Artifact]):
     at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class Report(Operation[None]):
+    """Nothing but the notices that are committed with it: something happened that no row keeps."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdoptDomain(Operation[int]):
     """Give every app, environment and preview an address under `domain` too; the number of new ones."""

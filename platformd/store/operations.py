@@ -25,6 +25,7 @@ from platformd.domain.operations import (
     Operation,
     ReleaseCurrent,
     ReleaseHold,
+    Report,
     RollBack,
     SaveDeployment,
     SaveTask,
@@ -76,6 +77,11 @@ apply.register(RevokeToken, tokens.revoke)
 apply.register(TokenUsed, tokens.used)
 apply.register(KeepAnswer, retries.keep)
 apply.register(ForgetAnswers, retries.forget)
+
+
+@apply.register(Report)
+def _(_operation: Report, _database: SqliteDatabase) -> None:
+    """The writer stores the notices of any operation."""
 
 
 @apply.register(Once)

@@ -18,7 +18,7 @@ from peewee import SqliteDatabase
 from platformd import clock
 from platformd.domain.deployment.state import Deployment
 from platformd.domain.notice import Event, Notice
-from platformd.domain.operations import Operation
+from platformd.domain.operations import Operation, Report
 from platformd.domain.snapshot import App, Artifact
 from platformd.domain.task import Task
 from platformd.store.connection import FILE_NAME, open_database, open_reader
@@ -72,6 +72,10 @@ class Store:
         """Store `operation`. The future is done when it is durable, with its result or a `PlatformError`; `notices`
         of the result are published just before."""
         return self._writer.submit(operation, notices)
+
+    def report(self, notice: Notice) -> None:
+        """Publish `notice` soon; it is lost with a disk that refuses."""
+        self.commit(Report(), lambda _: (notice,))
 
     def save_behind(self, snapshot: Deployment | Task, notices: Sequence[Notice] = ()) -> None:
         """Store `snapshot` soon, newest state of an object only; never blocks, never raises, tried again while the

@@ -92,10 +92,10 @@ class TestUploads:
         path = tmp_path / "binary"
         path.write_bytes(b"a" * 100_000)
         with OutgoingFile(path, lambda _sent, _total: None) as file:
-            assert len(file.read(50_000)) == 50_000
+            assert len(file.block(50_000)) == 50_000
             path.write_bytes(b"")
             with pytest.raises(ClientError, match="became shorter"):
-                file.read(50_000)
+                file.block(50_000)
 
     def test_an_empty_file_and_one_that_cannot_be_read(self, shared: Commands, tmp_path: Path) -> None:
         (tmp_path / "empty").touch()

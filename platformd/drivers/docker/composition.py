@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from platformd.config import Settings
+from platformd.domain.notice import Notice
 from platformd.drivers.base import LaunchOrder, Sink
 from platformd.drivers.docker.driver import DockerDriver
 from platformd.drivers.docker.logs import Batch
@@ -16,6 +17,7 @@ from platformd.drivers.docker.settings import Credentials, DockerSettings, engin
 from platformd.ids import is_id, new_id
 
 INSTANCE_FILE = "instance"
+_SHOWN = {"done": "pulled", "failed": "failed"}
 
 
 def docker_driver(
@@ -26,16 +28,28 @@ def docker_driver(
     send: Callable[[dict[str, Any]], None],
     write_line: Callable[[str, str | None, str], None],
     credentials: Callable[[str, str], tuple[str, str] | None],
+    report: Callable[[Notice], None],
     on_engine: Callable[[str | None], None],
 ) -> DockerDriver:
-    """`send` goes to the keeper; `on_engine` is called on the loop with why the engine is away, or None."""
+    """`send` goes to the keeper, `report` to those who follow events; `on_engine` is called on the loop with why the
+    engine is away, or None."""
 
     def deliver(deployment_id: str, task_id: str, batch: Batch) -> None:
         message = {"op": "log", "deployment": deployment_id, "task": task_id, "stream": batch.stream}
         send({**message, "lines": batch.lines, "cursor": batch.cursor})
 
-    def tell(order: LaunchOrder, text: str, _about: Mapping[str, object]) -> None:
-        write_line(order.deployment_id, None, text)
+    def tell(order: LaunchOrder, text: str | None, about: Mapping[str, object]) -> None:
+        if text is not None:
+            write_line(order.deployment_id, None, text)
+        report(
+            Notice(
+                kind="image",
+                type=f"image.{_SHOWN.get(str(about['state']), 'pulling')}",
+                app_id=order.app_id,
+                deployment_id=order.deployment_id,
+                data=about,
+            )
+        )
 
     def shown(app_id: str, image: str) -> Credentials | None:
         found = credentials(app_id, image)

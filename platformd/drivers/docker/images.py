@@ -29,11 +29,11 @@ from platformd.observability import get_logger
 PULL_SECS = 600.0
 SILENCE_SECS = 120.0
 TRIES, TRY_AGAIN_SECS = 3, 5.0
-_TELL_EACH_SECS = 5.0
+_TELL_EACH_SECS, _LINE_EACH_SECS = 1.0, 5.0
 _log = get_logger("docker")
 
-Tell = Callable[[LaunchOrder, str, Mapping[str, object]], None]
-"""Takes an order, a line for its log, and what the event about it says."""
+Tell = Callable[[LaunchOrder, str | None, Mapping[str, object]], None]
+"""Takes an order, a line for its log if there is one, and what the event about it says."""
 
 
 class PullFailed(Exception):
@@ -162,7 +162,7 @@ class Images:
         repository, tag = names.split(pull.reference)
         query = {"fromImage": repository, "tag": tag}
         headers = {} if pull.credentials is None else {"X-Registry-Auth": _auth(pull.credentials)}
-        progress, told = Progress(), clock.monotonic()
+        progress, told, written = Progress(), *[clock.monotonic()] * 2
         try:
             async with self._streams.open("POST", "/images/create", query, headers, SILENCE_SECS) as body:
                 rest = b""
@@ -172,13 +172,17 @@ class Images:
                         error = progress.take(json.loads(line))
                         if error is not None:
                             raise failure(pull.reference, error)
-                    if clock.monotonic() - told >= _TELL_EACH_SECS:
-                        told = clock.monotonic()
-                        self._say(pull, f"pulling {pull.reference}: {progress}", progress.describe())
+                    now = clock.monotonic()
+                    if now - told < _TELL_EACH_SECS:
+                        continue
+                    told, text = now, None
+                    if now - written >= _LINE_EACH_SECS:
+                        written, text = now, f"pulling {pull.reference}: {progress}"
+                    self._say(pull, text, progress.describe())
         except EngineError as error:
             raise failure(pull.reference, _message(error.message)) from error
 
-    def _say(self, pull: _Pull, text: str, about: Mapping[str, object]) -> None:
+    def _say(self, pull: _Pull, text: str | None, about: Mapping[str, object]) -> None:
         with self._lock:
             orders = {order.deployment_id: order for order, _ in pull.orders}
         for order in orders.values():
