@@ -17,7 +17,7 @@ def apps() -> None:
 
 @apps.command(epilog="Example: platformd apps create team/shop --label tier=web")
 @click.argument("name")
-@click.option("--description", metavar="TEXT")
+@click.option("--description", metavar="TEXT", help="A line for people.")
 @click.option("--label", multiple=True, metavar="NAME=VALUE", help="May be repeated.")
 @client_command
 def create(remote: Remote, name: str, description: str | None, label: tuple[str, ...]) -> None:

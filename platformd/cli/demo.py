@@ -37,14 +37,23 @@ _API_PORT, _GATEWAY_PORT = 47080, 47000
 
 @click.command(epilog="Example: platformd demo --idle 30")
 @click.option(
-    "--idle", type=click.IntRange(1, 3600), default=5, show_default=True, help="Seconds until the app sleeps."
+    "--idle",
+    type=click.IntRange(1, 3600),
+    default=5,
+    show_default=True,
+    metavar="SECONDS",
+    help="Seconds until the app sleeps.",
 )
 @click.option(
-    "--port", type=click.IntRange(0, 65535), help=f"Port of the API. [default: {_API_PORT}, if free]"
+    "--port",
+    type=click.IntRange(0, 65535),
+    metavar="PORT",
+    help=f"Port of the API. [default: {_API_PORT}, if free]",
 )
 @click.option(
     "--gateway-port",
     type=click.IntRange(0, 65535),
+    metavar="PORT",
     help=f"Port of the gateway. [default: {_GATEWAY_PORT}, if free]",
 )
 def demo(idle: int, port: int | None, gateway_port: int | None) -> None:

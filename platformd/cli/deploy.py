@@ -34,7 +34,7 @@ _WAIT = click.option(
 @click.option("--artifact", metavar="ID", help="An executable that the server has.")
 @click.option("--environment", metavar="SLUG", help="[default: development]")
 @click.option("--replicas", type=click.IntRange(0, 100), metavar="N", help="[default: 1]")
-@click.option("--port", type=click.IntRange(1, 65535), help="Listen on exactly this port.")
+@click.option("--port", type=click.IntRange(1, 65535), metavar="PORT", help="Listen on exactly this port.")
 @click.option("--health", metavar="PATH", help="Ready once this path answers 2xx.")
 @click.option("-e", "--env", multiple=True, metavar="NAME=VALUE", help="A variable; may be repeated.")
 @_WAIT

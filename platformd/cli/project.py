@@ -77,7 +77,7 @@ def _faults(where: str, content: object, keys: Mapping[str, Any]) -> Iterator[st
 
 def _wrong_texts(content: Mapping[Any, Any]) -> Iterator[str]:
     for key in ("name", "namespace"):
-        if key in content and not isinstance(content[key], str):
+        if content.get(key) is not None and not isinstance(content[key], str):
             yield f"{key} must be text, not {content[key]!r}"
     build = content.get("build")
     path = build.get("artifact_path") if isinstance(build, Mapping) else None

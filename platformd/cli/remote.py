@@ -28,6 +28,7 @@ from platformd.client import (
     Problem,
     Unreachable,
     is_missing_app,
+    key_of,
 )
 
 DEFAULT_SERVER = "http://127.0.0.1:47080"
@@ -74,11 +75,11 @@ class Remote:
             if not is_missing_app(error) or ids.is_id(name):
                 raise
         known = [written(app["namespace"], app["name"]) for app in self.client.apps()]
-        close = difflib.get_close_matches(name, known, n=3)
+        close = difflib.get_close_matches(written(*key_of(name)), known, n=3)
         advice = (
             f"did you mean {' or '.join(close)}?" if close else "`platformd apps list` shows those there are"
         )
-        raise NotNamed(f"there is no app {name}; {advice}")
+        raise NotNamed(f"there is no app {name} (APP_NOT_FOUND); {advice}")
 
     def deployment(self, name: str) -> Deployment:
         """The deployment that somebody named, likewise."""

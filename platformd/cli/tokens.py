@@ -109,9 +109,10 @@ def list_(settings: Settings, as_json: bool) -> None:
 
 @token.command(epilog="Example: platformd token revoke ci")
 @click.argument("which", metavar="TOKEN")
+@_AS_JSON
 @with_settings("data_dir", "database")
 @_failing
-def revoke(settings: Settings, which: str) -> None:
+def revoke(settings: Settings, which: str, as_json: bool) -> None:
     """Revoke TOKEN for good: its id, the beginning of its id, or its name."""
     with _store(settings) as store:
         valid = [one for one in _all(store) if not one["revoked_at"]]
@@ -121,7 +122,8 @@ def revoke(settings: Settings, which: str) -> None:
                 f"{len(found)} valid tokens fit {which!r}; name one by its id, `platformd token list` shows them"
             )
         store.commit(RevokeToken(id=found[0]["id"], at=clock.now())).result()
-    click.echo(f"revoked {found[0]['name']!r}")
+        [revoked] = [one for one in _all(store) if one["id"] == found[0]["id"]]
+    click.echo(json.dumps(revoked) if as_json else f"revoked {revoked['name']!r}")
 
 
 def _all(store: Store) -> list[dict[str, Any]]:

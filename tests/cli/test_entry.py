@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 
 import click
-import pytest
 from click.testing import CliRunner
 
 from platformd import __version__, cli
@@ -30,15 +29,6 @@ def test_version_and_help() -> None:
     assert shown.returncode == 0
     for name in ("serve", *cli.COMMANDS):
         assert f"\n  {name} " in shown.stdout
-
-
-@pytest.mark.parametrize("name", ["serve", *cli.COMMANDS])
-def test_each_command_helps_with_an_example(name: str) -> None:
-    shown = CliRunner().invoke(main, [name, "--help"], prog_name="platformd")
-    assert shown.exit_code == 0, shown.output
-    command = main.get_command(click.Context(main), name)
-    if not isinstance(command, click.Group):
-        assert f"platformd {name}" in shown.output.split("Example", 1)[1]
 
 
 def test_serve_has_a_flag_for_each_setting() -> None:

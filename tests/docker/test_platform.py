@@ -10,8 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.cli.commands import Commands
 from tests.docker.conftest import TINY
 from tests.docker.engine import DockerEngine
+from tests.docker.registry import registry
+from tests.docker.test_images import publish
 from tests.e2e.platform import Platform, host_of
 from tests.support import eventually
 
@@ -53,6 +56,19 @@ def test_the_source_documents_container(platform: Platform) -> None:
     tasks = platform.tasks(str(found["id"]))
     assert {task["pid"] for task in tasks} == {None}
     assert len({task["container_id"] for task in tasks}) == 2
+
+
+def test_a_pull_is_followed_from_the_command_line(platform: Platform, engine: DockerEngine) -> None:
+    """As events, as `system` lines, and in what `deploy` tells."""
+    with registry() as host:
+        publish(engine, f"{host}/team/tiny:1", TINY)
+        done = Commands(platform)("deploy", "pulled", "--image", f"{host}/team/tiny:1")
+        assert f"pulling {host}/team/tiny:1\n" in done.stderr
+        assert f"pulled {host}/team/tiny:1 in " in done.stderr
+        events = Commands(platform).json("events", "--app", "pulled", "--type", "image.")
+        assert [event["type"] for event in events][:: len(events) - 1] == ["image.pulling", "image.pulled"]
+        assert events[0]["data"]["image"] == f"{host}/team/tiny:1"
+        assert f"pulling image {host}/team/tiny:1" in Commands(platform)("logs", "pulled@1").stdout
 
 
 def test_a_herd_wakes_one_container(platform: Platform) -> None:

@@ -53,7 +53,11 @@ def _measurement(measure: Callable[..., Report]) -> Callable[..., None]:
 @bench.command("cold-start", epilog="Example: platformd bench cold-start --sleeping 10000")
 @click.option("--wakes", type=click.IntRange(1, 1000), default=200, show_default=True, metavar="N")
 @click.option(
-    "--sleeping", type=click.IntRange(0, 100_000), default=0, help="Also among so many sleeping others."
+    "--sleeping",
+    type=click.IntRange(0, 100_000),
+    default=0,
+    metavar="N",
+    help="Also among so many sleeping others.",
 )
 @_measurement
 def cold_start(wakes: int, sleeping: int) -> Report:
