@@ -17,6 +17,10 @@ RUNS: dict[str, tuple[tuple[str, ...], set[str]]] = {
     "thaw": (("--thaws", "3"), {"thaws", "warm_p50", "warm_p95", "thaw_p50", "thaw_p95"}),
     "cold-start": (("--wakes", "3", "--sleeping", "20"), {"wakes", "sleeping", "among_one", "among_many"}),
     "herd": (("--clients", "20"), {"clients", "tiny_c", "http_server"}),
+    "api": (
+        ("--stored", "100", "--seconds", "1"),
+        {"stored", "seconds", "connections", "get_status", "create"},
+    ),
     "fleet": (("--apps", "5", "--sleeping", "30"), {"apps", "sleeping", "asleep", "at_once", "awake"}),
 }
 
@@ -50,6 +54,12 @@ def test_a_short_run(name: str) -> None:
             for each in ("tiny_c", "http_server"):
                 assert found["figures"][each]["answered"] == [20, 20, 20]
                 assert found["figures"][each]["starts"] == [1, 1, 1]
+        case "api":
+            for each, status in (("get_status", "200"), ("create", "201")):
+                load = found["figures"][each]["fast"]
+                assert set(load["statuses"]) == {status}
+                assert load["answers"] > 10
+                assert 0 < load["p50"] <= load["p99"] <= load["worst"]
         case "fleet":
             assert found["figures"]["at_once"]["statuses"] == [{"200": 5}] * 3
 

@@ -127,3 +127,20 @@ def fleet(apps: int, sleeping: int) -> Report:
     from platformd.cli.bench.fleet import measure
 
     return measure(apps, max(apps, sleeping))
+
+
+@bench.command(epilog="Example: platformd bench api --stored 10000")
+@click.option("--stored", type=click.IntRange(100, 100_000), default=10_000, show_default=True, metavar="N")
+@click.option(
+    "--seconds", type=click.IntRange(1, 30), default=5, show_default=True, metavar="N", help="Of each load."
+)
+@_measurement
+def api(stored: int, seconds: int) -> Report:
+    """Calls of the API per second.
+
+    Status reads and durable creations of sleeping deployments, as fast as they are answered and at half the goal, with
+    many deployments in the store.
+    """
+    from platformd.cli.bench.api import measure
+
+    return measure(stored, seconds)

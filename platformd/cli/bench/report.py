@@ -91,6 +91,14 @@ def machine() -> dict[str, Any]:
     }
 
 
+def cores(report: Report) -> tuple[set[int], set[int]]:
+    """One for what is measured and one for everyone else, which are the same where there is only one."""
+    found = sorted(os.sched_getaffinity(0))
+    if len(found) == 1:
+        report.notes.append("One core only: what is measured and its load share it.")
+    return {found[-1]}, {found[0]}
+
+
 def percentile(values: Sequence[float], percent: float) -> float:
     """The smallest value that `percent` of all do not exceed."""
     ordered = sorted(values)

@@ -18,7 +18,7 @@ from pathlib import Path
 import psutil
 
 from platformd.cli.bench.floors import FLOOR_PORTS, CannotMeasure, Floors, tool
-from platformd.cli.bench.report import Report, ms
+from platformd.cli.bench.report import Report, cores, ms
 from platformd.cli.bench.stage import Subject, folder_and_server
 from platformd.cli.bench.traffic import Visitor
 from platformd.cli.local import LocalServer, wait_until
@@ -58,7 +58,7 @@ class Round:
 def measure(seconds: int, rounds: int) -> Report:
     wrk = tool("wrk", "wrk")
     report = Report("warm", figures={"connections": CONNECTIONS, "seconds": seconds, "rounds": rounds})
-    ours, theirs = _cores(report)
+    ours, theirs = cores(report)
     with folder_and_server() as (folder, server):
         floors = Floors(folder)
         server.start()
@@ -97,14 +97,6 @@ def _compare(report: Report, found: dict[str, list[Round]]) -> None:
         of = f", {rates[name] / rates['nginx']:.2f} x nginx" if goal else ""
         report.add(f"{title}: requests/s", f"{rates[name]:,.0f}, p99 {ms(p99s[name])}{of}", goal, met)
     report.add("gateway: failed requests", str(failed["gateway"]), "0", failed["gateway"] == 0)
-
-
-def _cores(report: Report) -> tuple[set[int], set[int]]:
-    """One for the proxy and one for everyone else, which are the same where there is only one."""
-    cores = sorted(os.sched_getaffinity(0))
-    if len(cores) == 1:
-        report.notes.append("One core only: proxy, load and app share it.")
-    return {cores[-1]}, {cores[0]}
 
 
 def _load(wrk: str, url: str, host: str, seconds: int, cores: set[int]) -> Round:
