@@ -11,6 +11,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import TypeVar
 
+from actors.world import crash_point
 from platformd import clock
 from platformd.domain.notice import Notice
 from platformd.domain.operations import Operation
@@ -50,7 +51,9 @@ class Commits:
 
         stored: Future[T | Made[T]] = self._store.commit(self._once(operation), notices)
         stored.add_done_callback(announce)
-        return _made(await asyncio.wrap_future(stored)).result
+        made = _made(await asyncio.wrap_future(stored))
+        crash_point(f"after:{type(operation).__name__}")
+        return made.result
 
     def _once(self, operation: Operation[T]) -> Operation[T | Made[T]]:
         if self._key is None:

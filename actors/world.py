@@ -70,7 +70,8 @@ class World:
 
 
 def crash_point(name: str) -> None:
-    """Die here as by kill -9 when the environment asks for it; names are `before:<Effect>` and `after:<Effect>`."""
+    """Die here as by kill -9 when the environment asks for it; names are `before:<Effect>` and `after:<Effect>`,
+    and `after:<Operation>` when a request's write is durable and its answer not sent."""
     if _crash_at and _crash_at == name:
         os.kill(os.getpid(), signal.SIGKILL)
 

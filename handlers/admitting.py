@@ -103,7 +103,8 @@ class Admitting(Answering):
             self.set_header("Access-Control-Allow-Methods", allowed)
             self.set_header(
                 "Access-Control-Allow-Headers",
-                "Authorization, Content-Type, Idempotency-Key, If-Match, Last-Event-ID, X-API-Key, X-Request-Id",
+                "Authorization, Content-Type, Idempotency-Key, If-Match, If-None-Match, Last-Event-ID, X-API-Key, "
+                "X-Request-Id",
             )
         self.no_content()
 

@@ -9,6 +9,7 @@ import asyncio
 import re
 from collections.abc import Hashable
 from functools import cache
+from hashlib import blake2b
 from types import TracebackType
 from typing import Any, cast
 
@@ -81,8 +82,12 @@ class Answering(RequestHandler):
             self.set_header("Server-Timing", self.timing())
         return super().finish(chunk)
 
-    def compute_etag(self) -> None:
-        """None: validators are the resources' own business, not a digest over bytes."""
+    def compute_etag(self) -> str | None:
+        """Of JSON a weak validator over the body, which Tornado compares with `If-None-Match`. For other answers None:
+        their validators are the resources' own business."""
+        if self._headers.get("Content-Type") != JSON:
+            return None
+        return f'W/"{blake2b(b"".join(self._write_buffer), digest_size=12).hexdigest()}"'
 
     def allow_origin(self) -> None:
         origin = self.request.headers.get("Origin")
@@ -91,7 +96,7 @@ class Answering(RequestHandler):
         self.set_header("Access-Control-Allow-Origin", origin)
         self.set_header(
             "Access-Control-Expose-Headers",
-            "X-Request-Id, Location, Retry-After, Server-Timing, Idempotency-Replayed",
+            "X-Request-Id, Location, Retry-After, Server-Timing, ETag, Idempotency-Replayed",
         )
         self.set_header("Vary", "Origin")
 

@@ -66,7 +66,7 @@ class AppHandler(Handler):
         Scope.DEPLOY,
         body=AppChange,
         answers={200: answers.App},
-        problems=("404 APP_NOT_FOUND", "412 REVISION_MISMATCH"),
+        problems=("404 APP_NOT_FOUND",),
     )
     async def put(self, app_id: str) -> None:
         """What is left out stays. New deployments inherit `default_deployment_spec` where their body is silent."""
@@ -83,7 +83,7 @@ class AppHandler(Handler):
         "Delete an app",
         Scope.DEPLOY,
         answers={202: Removing, 204: None},
-        problems=("404 APP_NOT_FOUND", "412 REVISION_MISMATCH"),
+        problems=("404 APP_NOT_FOUND",),
     )
     async def delete(self, app_id: str) -> None:
         """Its deployments are cancelled and drained; their output, addresses and variables go with it. 202 when that

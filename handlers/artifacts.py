@@ -87,6 +87,7 @@ class ArtifactHandler(Handler):
         self.no_query()
         self.admit_app(None)
         self.no_body()
+        self.refuse_if_match()
         if artifact_id in self.uploading:
             raise Conflict(
                 f"artifact {artifact_id} is being uploaded; wait for its end", code="ARTIFACT_UPLOADING"

@@ -30,7 +30,7 @@ def _order(summary: str, status: int) -> Callable[[Method], Method]:
         body=schemas.Nothing,
         optional_body=True,
         answers={status: answers.Deployment},
-        problems=("404 DEPLOYMENT_NOT_FOUND", "409 INVALID_STATE"),
+        problems=("404 DEPLOYMENT_NOT_FOUND", "409 INVALID_STATE", "412 REVISION_MISMATCH"),
     )
 
 
@@ -177,7 +177,7 @@ class OneDeploymentHandler(DeploymentHandler):
         Scope.DEPLOY,
         body=DeploymentChange,
         answers={200: answers.Deployment},
-        problems=("404 DEPLOYMENT_NOT_FOUND", "409 INVALID_STATE", "412 REVISION_MISMATCH"),
+        problems=("404 DEPLOYMENT_NOT_FOUND", "409 INVALID_STATE"),
     )
     async def patch(self, deployment_id: str) -> None:
         self.no_query()
@@ -227,7 +227,12 @@ class KeepAwakeHandler(DeploymentHandler):
         Scope.DEPLOY,
         body=Lease,
         answers={200: answers.Deployment},
-        problems=("404 DEPLOYMENT_NOT_FOUND", "409 INVALID_STATE", "503 BACKING_OFF"),
+        problems=(
+            "404 DEPLOYMENT_NOT_FOUND",
+            "409 INVALID_STATE",
+            "412 REVISION_MISMATCH",
+            "503 BACKING_OFF",
+        ),
     )
     async def post(self, deployment_id: str) -> None:
         self.no_query()

@@ -78,6 +78,7 @@ class DomainHandler(Handler):
         self.no_query()
         self.admit_app(app_id)
         self.no_body()
+        self.refuse_if_match()
         operation = RemoveDomain(app_id=app_id, domain_id=domain_id)
         await self.durable(
             self.configuration.commit_hosts(operation, app_id, gone=lambda hostname: (hostname,))
@@ -143,6 +144,7 @@ class RegistryHandler(Handler):
         self.no_query()
         self.admit_app(app_id)
         self.no_body()
+        self.refuse_if_match()
         operation = RemoveRegistry(app_id=app_id, registry_id=registry_id)
         await self.durable(self.configuration.commit(operation))
         self.no_content()

@@ -17,7 +17,7 @@ from platformd.errors import Fault
 
 _NO_APP = "404 APP_NOT_FOUND"
 _NO_ENVIRONMENT = "404 ENVIRONMENT_NOT_FOUND"
-_CHANGES = ("404 APP_NOT_FOUND", "412 REVISION_MISMATCH", "503 SECRET_UNREADABLE")
+_CHANGES = ("404 APP_NOT_FOUND", "503 SECRET_UNREADABLE")
 
 
 class EnvironmentsHandler(Handler):
@@ -80,6 +80,7 @@ class EnvironmentHandler(Handler):
         self.admit_app(app_id)
         self.no_body()
         self.read(self.context.configured.environment, app_id, slug)
+        self.refuse_if_match()
         operation = DeleteEnvironment(app_id=app_id, slug=slug)
         await self.durable(
             self.configuration.commit_hosts(operation, app_id, gone=lambda hostnames: hostnames)

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from handlers import answers, examples
-from handlers.operation import Content, Operation, everything_refused, operation_of
+from handlers.operation import CHANGES, Content, Operation, everything_refused, operation_of
 
 Json = dict[str, Any]
 Routes = Sequence[tuple[str, type]]
@@ -40,16 +40,23 @@ _HEADERS = {
     "X-Request-Id": {"description": "the caller's if it is sane, else made up; the same in the logs"},
     "Server-Timing": {"description": "milliseconds spent: db, actor, total"},
 }
-_HEADERS_TAKEN: dict[str, tuple[Json, ...]] = {
-    "POST": (
-        {
-            "name": "Idempotency-Key",
-            "in": "header",
-            "required": False,
-            "description": "the request acts once; sent again within 24 hours it is answered as the first time",
-            "schema": {"type": "string", "pattern": "^[!-~]([ -~]{0,253}[!-~])?$"},
-        },
-    ),
+_IDEMPOTENCY_KEY: Json = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "description": "the request acts once; sent again within 24 hours it is answered as the first time",
+    "schema": {"type": "string", "pattern": "^[!-~]([ -~]{0,253}[!-~])?$"},
+}
+_IF_MATCH: Json = {
+    "name": "If-Match",
+    "in": "header",
+    "description": "change it only at this revision; quotes are optional",
+    "schema": {"type": "string", "pattern": '^(\\*|"?[0-9]{1,18}"?)$'},
+}
+_IF_NONE_MATCH: Json = {
+    "name": "If-None-Match",
+    "in": "header",
+    "description": "the `ETag` of an earlier answer: 304 while there is nothing new",
+    "schema": {"type": "string", "pattern": '^(\\*|(W/)?"[!#-~]{0,100}")$'},
 }
 _SECURITY: list[Json] = [{"bearer": []}, {"apiKey": []}]
 _OF_STREAMS: list[Json] = [{"accessToken": []}, {"ticket": []}]
@@ -146,9 +153,9 @@ def _operation(schemas: _Schemas, pattern: str, kind: type, method: str, declare
         "parameters": [
             *_path_parameters(pattern, kind),
             *_query_parameters(schemas, declared.query),
-            *_HEADERS_TAKEN.get(method, ()),
+            *_header_parameters(method, declared),
         ],
-        "responses": _responses(schemas, declared, _refused(pattern, method, declared)),
+        "responses": _responses(schemas, method, declared, _refused(pattern, method, declared)),
         "security": _security(declared),
     }
     described = inspect.getdoc(getattr(kind, method.lower()))
@@ -199,6 +206,20 @@ def _query_parameters(schemas: _Schemas, query: type) -> Iterable[Json]:
         yield {"name": name, "in": "query", "required": required, "schema": schema}
 
 
+def _header_parameters(method: str, declared: Operation) -> Iterable[Json]:
+    if method == "POST":
+        yield _IDEMPOTENCY_KEY
+    if method in CHANGES or (method == "POST" and "412 REVISION_MISMATCH" in declared.problems):
+        yield _IF_MATCH
+    if _has_validator(method, declared):
+        yield _IF_NONE_MATCH
+
+
+def _has_validator(method: str, declared: Operation) -> bool:
+    answer = declared.answers.get(200)
+    return method == "GET" and answer is not None and not isinstance(answer, Content)
+
+
 def _request_body(schemas: _Schemas, declared: Operation) -> Json:
     if isinstance(declared.body, Content):
         content = {media: {"schema": {"type": "string", "format": "binary"}} for media in declared.body.types}
@@ -215,10 +236,16 @@ def _refused(pattern: str, method: str, declared: Operation) -> set[str]:
     return refused | {"404 NOT_FOUND", "405 METHOD_NOT_ALLOWED"} if "(" in pattern else refused
 
 
-def _responses(schemas: _Schemas, declared: Operation, refused: set[str]) -> Json:
+def _responses(schemas: _Schemas, method: str, declared: Operation, refused: set[str]) -> Json:
     responses: Json = {
         str(status): _answer(schemas, status, kind) for status, kind in declared.answers.items()
     }
+    if _has_validator(method, declared):
+        responses["200"]["headers"]["ETag"] = {
+            "schema": {"type": "string"},
+            "description": "of the body, weak",
+        }
+        responses["304"] = _answer(schemas, 304, None)
     for status, codes in _by_status(refused).items():
         responses[status] = _problem(schemas, int(status), codes)
     return responses

@@ -51,6 +51,7 @@ def stream_of(item: Any) -> Content:
 
 # What any method may be refused with, beside its own: (problem, whom it concerns).
 EVERYWHERE = ("400 MALFORMED", "421 MISDIRECTED_HOST", "422 INVALID", "431 HEADER_TOO_LARGE", "500 INTERNAL")
+CHANGES = ("PUT", "PATCH", "DELETE")
 OF_CALLERS = ("401 TOKEN_REQUIRED", "401 TOKEN_INVALID", "403 SCOPE_TOO_NARROW", "403 TOKEN_BOUND_TO_APP")
 OF_BODIES = ("400 MALFORMED_JSON", "413 TOO_LARGE", "415 UNSUPPORTED_MEDIA_TYPE")
 OF_WRITES = (
@@ -134,6 +135,8 @@ def everything_refused(declared: Operation, method: str) -> set[str]:
         refused |= {*OF_BODIES}
     if method not in ("GET", "HEAD"):
         refused |= {*OF_WRITES}
+    if method in CHANGES:
+        refused |= {"412 REVISION_MISMATCH"}
     if method == "POST":
         refused |= {"422 IDEMPOTENCY_KEY_REUSED"}
     return refused

@@ -22,7 +22,7 @@ from handlers.specs import invalid
 from handlers.validation import collect, collect_query
 from handlers.words import LONGEST_WAIT_SECS
 from platformd import clock, ids
-from platformd.errors import PlatformError
+from platformd.errors import PlatformError, PreconditionFailed
 
 T = TypeVar("T")
 M = TypeVar("M", bound=msgspec.Struct)
@@ -89,6 +89,11 @@ class Reading(Admitting):
             return None
         text = given.strip().removeprefix("W/").strip('"')
         return int(text) if _REVISION.match(text) else -1
+
+    def refuse_if_match(self) -> None:
+        """For what has no revision: none can be the present one."""
+        if self.if_match() is not None:
+            raise PreconditionFailed("this has no revision; send the request without If-Match")
 
     def read(self, ask: Callable[..., T], *args: Any, **options: Any) -> T:
         """A read from the rows, counted as `db` time."""

@@ -12,7 +12,16 @@ from handlers.operation import Scope, operation
 from handlers.paging import page_of
 from handlers.schemas_tokens import NewToken, TokensQuery
 from platformd import clock, ids
-from platformd.domain.token import DEFAULT_SCOPE, SECRET_PREFIX, SHOWN, CreateToken, RevokeToken, digest
+from platformd.domain.retries import IfRevision
+from platformd.domain.token import (
+    DEFAULT_SCOPE,
+    SECRET_PREFIX,
+    SHOWN,
+    CreateToken,
+    RevokeToken,
+    Token,
+    digest,
+)
 from platformd.shown import timestamp
 from platformd.token_views import render
 
@@ -73,7 +82,14 @@ class TokenHandler(Handler):
         """For good: it stays in the list, and the streams that were opened by it end."""
         self.no_query()
         self.no_body()
-        await self.durable(self.context.configuration.commit(RevokeToken(id=token_id, at=clock.now())))
+        revoke = RevokeToken(id=token_id, at=clock.now())
+        revision = self.if_match()
+        guarded = (
+            revoke
+            if revision is None
+            else IfRevision(operation=revoke, kind=Token, id=token_id, revision=revision)
+        )
+        await self.durable(self.context.configuration.commit(guarded))
         self.no_content()
 
 

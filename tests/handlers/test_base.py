@@ -317,3 +317,63 @@ async def test_an_asker_that_never_answers_is_told_so(tmp_path: Path) -> None:
         deployment = await served.deployment()
         answer = await served.client.post(f"/api/v1/deployments/{deployment['id']}/wake")
         answer.problem(500, "INTERNAL")
+
+
+# ---- validators ---------------------------------------------------------------------------------------------
+
+
+async def test_an_answer_that_is_known_is_not_sent_again(api: Served) -> None:
+    path = f"/api/v1/apps/{await api.app_id()}"
+    first = await api.client.get(path)
+    etag = first.headers["etag"]
+    assert etag.startswith('W/"')
+    for given in (etag, etag.removeprefix("W/"), f'"other", {etag}', "*"):
+        unchanged = await api.client.get(path, If_None_Match=given)
+        assert (unchanged.status, unchanged.body) == (304, b""), given
+        assert unchanged.headers["etag"] == etag
+        assert "content-type" not in unchanged.headers
+    await api.client.call("PUT", path, {"description": "new"})
+    changed = await api.client.get(path, If_None_Match=etag)
+    assert (changed.status, changed.json["description"]) == (200, "new")
+    assert changed.headers["etag"] != etag
+
+
+async def test_lists_heads_and_bare_arrays_have_validators_too(api: Served) -> None:
+    deployment = await api.deployment()
+    for path in ("/api/v1/apps", f"/api/v1/deployments/{deployment['id']}/logs", "/healthz"):
+        etag = (await api.client.get(path)).headers["etag"]
+        assert (await api.client.call("HEAD", path)).headers["etag"] == etag
+        assert (await api.client.get(path, If_None_Match=etag)).status == 304
+
+
+async def test_problems_metrics_and_changes_have_none(api: Served) -> None:
+    made = await api.client.post("/api/v1/apps", {"name": "one"})
+    missing = await api.client.get("/api/v1/nothing", If_None_Match="*")
+    assert missing.status == 404
+    for answer in (made, missing, await api.client.get("/metrics")):
+        assert "etag" not in answer.headers
+
+
+async def test_what_has_no_revision_has_no_present_one(api: Served) -> None:
+    app_id = await api.app_id()
+    await api.client.post(f"/api/v1/apps/{app_id}/environments", {"slug": "staging"})
+    domain = {"domain": "a.example.com", "environment": "production"}
+    registry = {"host": "r.example.com", "username": "me", "password": "secret"}
+    places = [
+        f"/api/v1/apps/{app_id}/environments/staging",
+        f"/api/v1/artifacts/{(await api.client.post('/api/v1/artifacts', {'name': 'x'})).json['id']}",
+        (await api.client.post(f"/api/v1/apps/{app_id}/custom-domains", domain)).headers["location"],
+        (await api.client.post(f"/api/v1/apps/{app_id}/registries", registry)).headers["location"],
+    ]
+    for place in places:
+        refused = await api.client.call("DELETE", place, headers={"If-Match": '"1"'})
+        refused.problem(412, "REVISION_MISMATCH")
+        assert (await api.client.call("DELETE", place, headers={"If-Match": "*"})).status == 204
+
+
+async def test_a_token_is_revoked_at_the_revision_that_was_seen(api: Served) -> None:
+    place = (await api.client.post("/api/v1/tokens", {"name": "ci"})).headers["location"]
+    for wrong, right in (("2", False), ("1", True)):
+        answer = await api.client.call("DELETE", place, headers={"If-Match": wrong})
+        assert answer.status == (204 if right else 412)
+    assert (await api.client.get(place)).json["revision"] == 2
