@@ -86,8 +86,7 @@ class LogSource:
         return await on_thread(context.logs.last_id, self.deployment_id) or 0
 
     async def oldest_after_gap(self, context: Context, after: int) -> int | None:
-        first = await on_thread(context.logs.first_id, self.deployment_id)
-        return first if first is not None and after < first else None
+        return await on_thread(context.logs.oldest_after_gap, self.deployment_id, after, self.task_id)
 
     async def changed(self, context: Context, after: int, within: float) -> bool:
         hub, id = context.hub, self.deployment_id

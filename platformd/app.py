@@ -31,6 +31,7 @@ from actors.quarantine import quarantine
 from actors.recovery import Recovery, end_all, pursue_addresses, recover
 from actors.registries import credentials
 from actors.removal import Removals
+from actors.retention import Retention
 from actors.runtime import PoolRuntime
 from actors.supervisor import Supervisor
 from actors.task import TaskActor
@@ -40,7 +41,7 @@ from actors.world import World
 from handlers.routes import make_app, make_server
 from platformd import clock, datadir, heap, listeners, metrics, observability
 from platformd.artifacts import ArtifactFiles, Executables
-from platformd.composition import make_context
+from platformd.composition import make_context, make_retention
 from platformd.config import Settings
 from platformd.domain.events import TaskFact
 from platformd.domain.operations import AdoptDomain
@@ -139,7 +140,8 @@ class Service:
             self._recover(records)
             await self._start_gateway()
             stack.push_async_callback(self._wind_down)
-            for work in (self._reconcile(), pressure.watch(self.directory, self.store)):
+            pressed = pressure.watch(self.directory, self.store)
+            for work in (self._reconcile(), pressed, self._retention().watch()):
                 stack.callback(asyncio.create_task(work).cancel)
             gc.collect()
             gc.freeze()
@@ -301,6 +303,16 @@ class Service:
     @property
     def announcement(self) -> str:
         return f"platformd ready api={self.api_url} gateway={self.gateway_url} data={self.settings.data_dir}"
+
+    def _retention(self) -> Retention:
+        return make_retention(
+            self.store,
+            self.settings.keep_versions,
+            artifacts=self.artifacts,
+            logs=self.logs,
+            traffic=self.traffic,
+            loop=self.loop,
+        )
 
     async def _reconcile(self) -> None:
         while True:

@@ -5,7 +5,9 @@ Called by `platformd.app` once, while it starts; what it makes is called on the 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
+from datetime import datetime, timedelta
 from typing import Any
 
 from actors.bridge import Bridge
@@ -17,6 +19,7 @@ from actors.inspection import Inspection
 from actors.measures import Measures
 from actors.messages import Key
 from actors.removal import Removals
+from actors.retention import Expiring, Retention, of_rows
 from actors.runtime import PoolRuntime
 from actors.traffic import GatewayTraffic
 from actors.world import World
@@ -26,14 +29,17 @@ from platformd.artifacts import ArtifactFiles
 from platformd.config import Settings
 from platformd.configuration_views import ConfigurationViews
 from platformd.domain.naming import Addresses
+from platformd.domain.policy import OUTPUT_KEPT
 from platformd.drivers.docker.driver import DockerDriver
 from platformd.drivers.native import NativeDriver
 from platformd.hub import Hub
 from platformd.logstore import LogStore
 from platformd.readiness import Health, Readiness
-from platformd.store import Store
+from platformd.store import Store, expiring
 from platformd.store.retries import kept
 from platformd.token_views import TokenViews
+
+RECORDED_WITHIN = timedelta(days=1)  # the bytes of an upload, by the row of their artifact
 
 
 def make_context(
@@ -99,6 +105,34 @@ def make_context(
         say=say,
         recovering=lambda: readiness.recovering,
     )
+
+
+def make_retention(
+    store: Store,
+    keep_versions: int,
+    *,
+    artifacts: ArtifactFiles,
+    logs: LogStore,
+    traffic: GatewayTraffic,
+    loop: asyncio.AbstractEventLoop,
+) -> Retention:
+    """What is not kept for ever, in the order in which it goes."""
+
+    def gone(ids: list[str], hostnames: tuple[str, ...]) -> None:
+        loop.call_soon_threadsafe(traffic.forget_deployments, ids)
+        traffic.forget_hosts(hostnames)
+        for id in ids:
+            logs.drop_deployment(id)
+
+    def output(now: datetime) -> int:
+        before = now - OUTPUT_KEPT
+        return logs.expire(before, keep=expiring.writers_since(store.reader, before))
+
+    def strays(now: datetime) -> int:
+        return artifacts.sweep(expiring.known_bytes(store.reader), before=now - RECORDED_WITHIN)
+
+    rows = of_rows(store, keep_versions, gone)
+    return Retention((*rows, Expiring("output", output), Expiring("files", strays)))
 
 
 def _readyz(store: Store, readiness: Readiness) -> Mapping[str, Any]:

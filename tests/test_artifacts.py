@@ -7,6 +7,7 @@ import hashlib
 import os
 import subprocess
 import threading
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -86,8 +87,15 @@ def test_what_a_killed_process_left_is_removed_at_the_start(files):
 
 def test_bytes_that_nobody_knows_are_swept(files):
     known, _ = store(files, SCRIPT)
-    store(files, b"stray")
-    assert files.sweep({known}) == 1
+    stray, _ = store(files, b"stray")
+    young = datetime.now(UTC) - timedelta(days=1)
+    assert files.sweep({known}, before=young) == 0, "it may be about to be recorded"
+    half_done = files.open()
+    later = datetime.now(UTC) + timedelta(seconds=1)
+    assert files.sweep({known}, before=later) == 1
+    assert not files.path(stray).exists()
+    assert len(names(files)) == 2
+    half_done.abort()
     assert names(files) == [known]
 
 

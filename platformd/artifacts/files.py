@@ -10,7 +10,9 @@ import contextlib
 import errno
 import hashlib
 import os
+import re
 from collections.abc import Callable, Collection
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 
@@ -23,6 +25,7 @@ FILE_MODE = 0o555
 _UNFINISHED = ".upload-"
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _HEAD = 4
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 class ArtifactFiles:
@@ -62,12 +65,23 @@ class ArtifactFiles:
             self.path(sha256).replace(spare)
         return partial(spare.unlink, missing_ok=True)
 
-    def sweep(self, known: Collection[str]) -> int:
-        """Remove the bytes of uploads that were never recorded; how many. Only while nothing is being uploaded."""
-        strays = [path for path in self._folder.iterdir() if path.name not in known]
-        for stray in strays:
-            stray.unlink(missing_ok=True)
-        return len(strays)
+    def sweep(self, known: Collection[str], before: datetime) -> int:
+        """Remove bytes that no artifact has and that came before the instant; how many there were. Younger ones may be
+        about to be recorded."""
+        strays = [path for path in self._folder.iterdir() if _SHA256.fullmatch(path.name)]
+        return sum(self._sweep(path, before) for path in strays if path.name not in known)
+
+    def _sweep(self, stray: Path, before: datetime) -> bool:
+        if not _came_before(stray, before):
+            return False
+        spare = self._folder / f"{_UNFINISHED}{new_id()}"
+        with contextlib.suppress(FileNotFoundError):
+            stray.replace(spare)
+            if _came_before(spare, before):
+                spare.unlink()
+                return True
+            spare.replace(stray)  # the same bytes were uploaded anew between the two looks
+        return False
 
 
 class Measure:
@@ -158,6 +172,13 @@ class Upload(Measure):
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
             os.close(descriptor)
+
+
+def _came_before(path: Path, instant: datetime) -> bool:
+    try:
+        return path.stat().st_mtime < instant.timestamp()
+    except FileNotFoundError:
+        return False
 
 
 def _told(error: OSError, folder: Path) -> Exception:

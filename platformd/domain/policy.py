@@ -1,4 +1,4 @@
-"""Numbers of the lifecycle that no specification sets, and the back-off curve. Pure."""
+"""Numbers of the lifecycle that no specification sets, how long things are kept, and the back-off curve. Pure."""
 
 from __future__ import annotations
 
@@ -17,6 +17,9 @@ IDLE_ANSWER_WITHIN = timedelta(seconds=5)
 FROZEN_FOR_TIMEOUTS = 10
 LOOK_EVERY = timedelta(seconds=30)
 LOOK_FRESH = timedelta(seconds=1)
+HISTORY_KEPT = timedelta(days=30)
+OUTPUT_KEPT = timedelta(days=7)
+ANSWERS_KEPT = timedelta(hours=24)
 
 
 def backoff(failures: int, jitter: float) -> timedelta:

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Generic, TypeVar
 
 from platformd.domain.operations import Operation
 
 T = TypeVar("T")
 
-KEPT = timedelta(hours=24)
 REPLAYED_CONFLICT = 409
 
 
@@ -59,8 +58,8 @@ class Made(Generic[T]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Once(Operation[Made[T]]):
-    """Carry out `operation` unless that was done under `key` in the last `KEPT`: then what it made is the result. The
-    key is stored in the same piece."""
+    """Carry out `operation` unless that was done under `key` in the last `policy.ANSWERS_KEPT`: then what it made is
+    the result. The key is stored in the same piece."""
 
     operation: Operation[T]
     key: RequestKey
@@ -78,9 +77,10 @@ class KeepAnswer(Operation[None]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ForgetAnswers(Operation[int]):
-    """Drop the keys from before `before`; how many there were."""
+    """Drop at most `most` of the keys from before `before`: how many there were."""
 
     before: datetime
+    most: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,8 +3,9 @@
 `logs/<deployment>/<task>/<first id>.seg` is a row of frames. A frame holds whole lines of one stream that
 arrived together; line n of it has the id first + n. Its length stands at both ends, so a file is walked either
 way. An OPEN frame keeps the beginning of a line whose end has not come yet: readers skip it, a later keeper
-picks it up. A frame torn by a crash is recognised by its ends and overwritten by the next keeper. The writer is
-the keeper alone; the walking functions are pure and used by the log store too.
+picks it up. A frame torn by a crash is recognised by its ends and overwritten by the next keeper. A file's name
+`<last id>.dropped` says up to where lines are gone. The writer is the keeper alone; the walking functions are pure
+and used by the log store too.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ SEGMENT_BYTES = 10_000_000
 SEGMENTS = 10
 LINE_BYTES = 64 * 1024
 SUFFIX = ".seg"
+DROPPED = ".dropped"
 
 _MAGIC = b"\xf5L"
 # magic, stream, kind, bytes of payload, lines, bytes dropped, first id (OPEN: where in its line it begins)
@@ -181,6 +183,33 @@ def first_ids(folder: str | os.PathLike[str]) -> list[int]:
     return sorted(int(stem) for stem in stems if stem.isascii() and stem.isdigit())
 
 
+def dropped(folder: str | os.PathLike[str]) -> int:
+    """The highest id that was noted to be dropped from `folder`; 0 when nothing was."""
+    return max(_noted(folder), default=0)
+
+
+def note_dropped(folder: str | os.PathLike[str], last: int) -> None:
+    """Leave behind, in a file's name, that lines up to the id `last` are not kept any more. A full disk takes no
+    note."""
+    older = _noted(folder)
+    try:
+        os.close(os.open(f"{os.fspath(folder)}/{last}{DROPPED}", os.O_CREAT | os.O_CLOEXEC, 0o600))
+    except OSError:
+        return
+    for id in older:
+        if id != last:
+            os.unlink(f"{os.fspath(folder)}/{id}{DROPPED}")
+
+
+def _noted(folder: str | os.PathLike[str]) -> list[int]:
+    try:
+        names = os.listdir(folder)
+    except FileNotFoundError:
+        return []
+    stems = (name.removesuffix(DROPPED) for name in names if name.endswith(DROPPED))
+    return [int(stem) for stem in stems if stem.isascii() and stem.isdigit()]
+
+
 class Writer:
     """Appends frames to the segments of one task, rotates between frames, drops the oldest segment."""
 
@@ -211,7 +240,7 @@ class Writer:
         if first not in self.segments:
             self.segments.append(first)
         while len(self.segments) > SEGMENTS:
-            self._remove(self.segments.pop(0))
+            self._drop(self.segments.pop(0))
 
     def append(self, buffers: list[Buffer], size: int) -> None:
         """Write `buffers` whole or, on OSError, not at all."""
@@ -254,8 +283,17 @@ class Writer:
     def _path(self, first: int) -> str:
         return f"{self.folder}/{first}{SUFFIX}"
 
-    def _remove(self, first: int) -> None:
+    def _drop(self, first: int) -> None:
+        """Remove a segment; the id of its last line stays behind."""
+        path = self._path(first)
         try:
-            os.unlink(self._path(first))
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
             return
+        try:
+            last = last_id(fd, os.fstat(fd).st_size)
+        finally:
+            os.close(fd)
+        if last is not None:
+            note_dropped(self.folder, last)
+        os.unlink(path)

@@ -16,6 +16,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from platformd import clock
+from platformd.keeper import segments
 from platformd.keeper.segments import STREAMS, SUFFIX
 from platformd.logstore.entries import Entry, Line, first_id_at
 from platformd.logstore.task_log import Hints, TaskLog
@@ -83,9 +84,22 @@ class LogStore:
         """The newest line's id; None when none is kept."""
         return max((known.last_id for known in self._tasks(deployment)), default=0) or None
 
+    def oldest_after_gap(self, deployment: str, after: int, task: str | None = None) -> int | None:
+        """The oldest id that is kept (0: none) when something above `after`, of the deployment or of one task, is not
+        kept any more; else None."""
+        folder = self._folder(deployment)
+        if folder is None:
+            return None
+        first = min((known.log.firsts[0] for known in self._tasks(deployment, task)), default=0)
+        places = [folder / task] if task is not None else [folder, *_subfolders(folder)]
+        gone = max(map(segments.dropped, places))
+        return first if after < max(gone, first) else None
+
     def drop_task(self, deployment: str, task: str) -> None:
         """Remove the output of a task that the keeper has forgotten."""
         if folder := self._folder(deployment, task):
+            if last := max((known.last_id for known in self._tasks(deployment, task)), default=0):
+                segments.note_dropped(folder.parent, max(last, segments.dropped(folder.parent)))
             shutil.rmtree(folder, ignore_errors=True)
             self._known.pop(str(folder), None)
 

@@ -13,7 +13,7 @@ from typing import Any
 from peewee import SqliteDatabase
 
 from platformd import clock
-from platformd.domain import configuration, naming
+from platformd.domain import configuration, naming, retention
 from platformd.domain.operations import (
     AdoptDomain,
     ClaimCurrent,
@@ -35,7 +35,7 @@ from platformd.domain.snapshot import App, Artifact
 from platformd.domain.token import CreateToken, RevokeToken, TokenUsed
 from platformd.errors import Conflict, NotFound
 from platformd.ids import new_id
-from platformd.store import configuring, deploying, events, removing, retries, rolling_back, tokens
+from platformd.store import configuring, deploying, events, expiring, removing, retries, rolling_back, tokens
 from platformd.store.codec import Decoding
 from platformd.store.models import AnchorRow, AppRow, ArtifactRow, HostRow
 from platformd.store.saves import save
@@ -75,6 +75,9 @@ apply.register(configuration.RemoveRegistry, configuring.remove_registry)
 apply.register(CreateToken, tokens.create)
 apply.register(RevokeToken, tokens.revoke)
 apply.register(TokenUsed, tokens.used)
+apply.register(retention.ForgetDeployments, expiring.forget_deployments)
+apply.register(retention.ForgetTasks, expiring.forget_tasks)
+apply.register(retention.ForgetArtifacts, expiring.forget_artifacts)
 apply.register(KeepAnswer, retries.keep)
 apply.register(ForgetAnswers, retries.forget)
 

@@ -15,8 +15,8 @@ from typing import Any, TypeVar
 from peewee import SqliteDatabase
 
 from platformd.domain.operations import Operation
+from platformd.domain.policy import ANSWERS_KEPT
 from platformd.domain.retries import (
-    KEPT,
     ForgetAnswers,
     IfRevision,
     KeepAnswer,
@@ -51,7 +51,7 @@ _decoding = Decoding()
 def once(operation: Once[Any], database: SqliteDatabase, apply: Apply) -> Made[Any]:
     """See `Once`. What was made and is gone since is made anew."""
     key = operation.key
-    row = database.execute_sql(_MADE, (key.id, stamp(operation.at - KEPT))).fetchone()
+    row = database.execute_sql(_MADE, (key.id, stamp(operation.at - ANSWERS_KEPT))).fetchone()
     made = None if row is None else _made(database, *row)
     if made is not None:
         return made
@@ -71,8 +71,9 @@ def keep(operation: KeepAnswer, database: SqliteDatabase) -> None:
 
 def forget(operation: ForgetAnswers, database: SqliteDatabase) -> int:
     """See `ForgetAnswers`."""
+    old = "SELECT id FROM request_keys WHERE created_at <= ? LIMIT ?"
     cursor = database.execute_sql(
-        "DELETE FROM request_keys WHERE created_at <= ?", (stamp(operation.before),)
+        f"DELETE FROM request_keys WHERE id IN ({old})", (stamp(operation.before), operation.most)
     )
     return int(cursor.rowcount)
 
@@ -93,8 +94,8 @@ def if_revision(operation: IfRevision[Any], database: SqliteDatabase, apply: App
 
 
 def kept(reader: Reader, key_id: str, now: datetime) -> KeptRequest | None:
-    """What is known of a key that was used less than `KEPT` ago."""
-    row = reader.row(_KEPT, key_id, stamp(now - KEPT))
+    """What is known of a key that was used less than `ANSWERS_KEPT` ago."""
+    row = reader.row(_KEPT, key_id, stamp(now - ANSWERS_KEPT))
     if row is None:
         return None
     fingerprint, status, headers, body = row

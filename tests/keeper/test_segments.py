@@ -41,7 +41,7 @@ class NoSpool(Spool):
 
 
 def new_journals() -> Journals:
-    return Journals(lambda news: None, lambda seconds, call: call(), NoSpool())
+    return Journals(lambda news, count: None, lambda seconds, call: call(), NoSpool())
 
 
 def stored(tmp_path: Path, deployment: str = "d") -> list[tuple[str, int | None]]:
@@ -160,6 +160,9 @@ def test_rotation_keeps_lines_whole_and_the_newest_hundred_megabytes(
     assert all(path.stat().st_size <= 10_000 for path in files)
     kept = [text for text, _ in stored(tmp_path)]
     assert kept == lines[-len(kept) :] and len(kept) > 1_000
+    folder = files[0].parent
+    assert segments.dropped(folder) == segments.first_ids(folder)[0] - 1
+    assert len([path for path in folder.iterdir() if path.suffix == segments.DROPPED]) == 1
     journals.drop("t")
     assert journals.of("d", "t").stored_open_line(STDERR) == b"begun long ago, "
 

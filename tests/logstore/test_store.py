@@ -261,6 +261,32 @@ def test_dropping_and_expiring(author: Author, store: LogStore) -> None:
     assert store.read("d") == [] and not (author.root / "d").exists()
 
 
+def test_what_was_rotated_away_is_a_gap_though_older_lines_of_others_are_kept(
+    author: Author, store: LogStore
+) -> None:
+    author.write("quiet", T0, b"kept")
+    chatty = segments.Writer(str(author.root / "d" / "chatty"))
+    for number in range(segments.SEGMENTS + 2):
+        id = T0 + 10 * (number + 1)
+        parts = segments.frame(STDOUT, LINES, [b"x\n"], 1, id)
+        chatty.begin_segment(id)
+        chatty.append(parts, sum(map(len, parts)))
+    chatty.close()
+    assert store.first_id("d") == T0
+    assert [store.oldest_after_gap("d", after) for after in (T0, T0 + 19, T0 + 20)] == [T0, T0, None]
+    assert store.oldest_after_gap("d", T0, "chatty") == T0 + 30
+    assert store.oldest_after_gap("d", T0, "quiet") is None
+    assert store.oldest_after_gap("d", T0 - 1, "quiet") == T0
+    assert store.oldest_after_gap("other", T0) is None
+
+
+def test_what_expired_is_a_gap_though_older_lines_of_others_are_kept(author: Author, store: LogStore) -> None:
+    author.write("living", T0, b"kept")
+    author.write("old", T0 + 1, b"x", b"x")
+    assert store.expire(instant(T0 + 5), keep={"living"}) == 1
+    assert [store.oldest_after_gap("d", after) for after in (T0, T0 + 1, T0 + 2)] == [T0, T0, None]
+
+
 def test_what_is_remembered_of_a_quiet_task_is_noticed_when_it_changes(
     author: Author, store: LogStore
 ) -> None:

@@ -9,8 +9,8 @@ import pytest
 from platformd import clock
 from platformd.domain.configuration import AddDomain, CreateEnvironment, SetRegistry
 from platformd.domain.operations import CreateArtifact, ReleaseHold
+from platformd.domain.policy import ANSWERS_KEPT
 from platformd.domain.retries import (
-    KEPT,
     ForgetAnswers,
     IfRevision,
     KeepAnswer,
@@ -74,7 +74,7 @@ def test_whatever_was_made_is_found_again(store):
 
 def test_a_key_is_forgotten_after_a_day(store):
     first = store.commit(once(new_app())).result()
-    later = Once(operation=new_app("other"), key=KEY, at=clock.now() + KEPT)
+    later = Once(operation=new_app("other"), key=KEY, at=clock.now() + ANSWERS_KEPT)
     assert store.commit(later).result().new
     assert first.result.name == "one"
 
@@ -100,9 +100,9 @@ def test_answers_are_kept_for_a_while(store):
     found = kept(store.reader, KEY.id, clock.now())
     assert found is not None
     assert found.answer == answer
-    assert kept(store.reader, KEY.id, clock.now() + KEPT) is None
-    assert store.commit(ForgetAnswers(before=clock.now() - KEPT)).result() == 0
-    assert store.commit(ForgetAnswers(before=clock.now() + timedelta(seconds=1))).result() == 1
+    assert kept(store.reader, KEY.id, clock.now() + ANSWERS_KEPT) is None
+    assert store.commit(ForgetAnswers(before=clock.now() - ANSWERS_KEPT, most=9)).result() == 0
+    assert store.commit(ForgetAnswers(before=clock.now() + timedelta(seconds=1), most=9)).result() == 1
     assert kept(store.reader, KEY.id, clock.now()) is None
 
 
