@@ -7,6 +7,7 @@ found as JSON. Answers must have a Content-Length. Single-threaded.
 from __future__ import annotations
 
 import json
+import os
 import select
 import socket
 import sys
@@ -34,6 +35,8 @@ class Order:
     connections: int
     seconds: float
     rate: float | None = None
+    cpus: Sequence[int] = ()
+    """Those it runs on; all when there are none."""
 
 
 class _Connection:
@@ -129,4 +132,7 @@ def _written(order: Order, method: str, path: str, body: str) -> bytes:
 
 
 if __name__ == "__main__":
-    json.dump(run(Order(**json.load(sys.stdin))), sys.stdout)
+    order = Order(**json.load(sys.stdin))
+    if order.cpus:
+        os.sched_setaffinity(0, order.cpus)
+    json.dump(run(order), sys.stdout)
