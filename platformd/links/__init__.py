@@ -1,1 +1,1 @@
-"""The service's ends of the sockets of its two other processes: `links.keeper` and `links.gateway`."""
+"""The service's ends of sockets: `links.keeper`, `links.gateway`, and `links.engine` of a Docker engine."""

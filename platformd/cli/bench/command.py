@@ -50,6 +50,15 @@ def _measurement(measure: Callable[..., Report]) -> Callable[..., None]:
     return call
 
 
+_driver = click.option(
+    "--driver",
+    type=click.Choice(["native", "docker"]),
+    default="native",
+    show_default=True,
+    help="docker: on the engine of DOCKER_HOST, else of the default socket.",
+)
+
+
 @bench.command("cold-start", epilog="Example: platformd bench cold-start --sleeping 10000")
 @click.option("--wakes", type=click.IntRange(1, 1000), default=200, show_default=True, metavar="N")
 @click.option(
@@ -59,12 +68,20 @@ def _measurement(measure: Callable[..., Report]) -> Callable[..., None]:
     metavar="N",
     help="Also among so many sleeping others.",
 )
+@_driver
 @_measurement
-def cold_start(wakes: int, sleeping: int) -> Report:
+def cold_start(wakes: int, sleeping: int, driver: str) -> Report:
     """From a request to a sleeping app to its first byte.
 
-    Over the C floor, which starts the same server in the same rhythm, 50 ms apart.
+    Over the C floor, which starts the same server in the same rhythm, 50 ms apart; with --driver docker over the same
+    engine's bare start of a container that is there already.
     """
+    if driver == "docker":
+        if sleeping:
+            raise click.UsageError("--sleeping is for native apps: it says nothing about an engine")
+        from platformd.cli.bench import containers
+
+        return containers.measure_wakes(wakes)
     from platformd.cli.bench.wakes import measure
 
     return measure(wakes, sleeping)
@@ -72,12 +89,18 @@ def cold_start(wakes: int, sleeping: int) -> Report:
 
 @bench.command(epilog="Example: platformd bench thaw --thaws 50")
 @click.option("--thaws", type=click.IntRange(1, 1000), default=200, show_default=True, metavar="N")
+@_driver
 @_measurement
-def thaw(thaws: int) -> Report:
+def thaw(thaws: int, driver: str) -> Report:
     """From a request to a frozen app to its first byte.
 
-    Beside requests to the same app while it runs, 50 ms apart.
+    Beside requests to the same app while it runs, 50 ms apart; with --driver docker also beside the engine's bare
+    unpause.
     """
+    if driver == "docker":
+        from platformd.cli.bench import containers
+
+        return containers.measure_thaws(thaws)
     from platformd.cli.bench.thaws import measure
 
     return measure(thaws)

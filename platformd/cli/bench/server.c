@@ -1,5 +1,5 @@
-/* The smallest web server that keeps connections: answers each request on 127.0.0.1:$PORT with the same 128 bytes.
- * Requests have no bodies. One thread, epoll. */
+/* The smallest web server that keeps connections: answers each request on $HOST:$PORT (else on 127.0.0.1) with the
+ * same 128 bytes. Requests have no bodies. One thread, epoll. SIGTERM ends it, also as process 1 of a container. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <netinet/tcp.h>
@@ -37,11 +37,12 @@ static int serve(int fd) {
 }
 
 int main(void) {
-    const char *port = getenv("PORT");
-    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    const char *port = getenv("PORT"), *host = getenv("HOST");
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = inet_addr(host ? host : "127.0.0.1")};
     struct epoll_event event = {.events = EPOLLIN}, events[256];
     int one = 1, listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0), epoll = epoll_create1(0);
     if (!port) return 2;
+    signal(SIGTERM, _exit);
     at.sin_port = htons(atoi(port));
     memcpy(answer, HEAD, sizeof HEAD - 1);
     memset(answer + sizeof HEAD - 1, 'x', 128);

@@ -40,11 +40,15 @@ def folder_and_server(*flags: str) -> Iterator[tuple[Path, LocalServer]]:
 class Subject:
     """One deployed app on a server that runs."""
 
-    def __init__(self, client: Client, name: str, executable: Path, **spec: Any) -> None:
+    def __init__(self, client: Client, name: str, what: Path | str, **spec: Any) -> None:
+        """`what` is an executable, or the name of an image."""
         self._client = client
         app = client.create_app(name)
-        artifact = client.upload(executable)
-        body = {"artifact_id": artifact["id"], "idle_timeout_secs": _NEVER_IDLE, **spec}
+        if isinstance(what, Path):
+            source = {"artifact_id": client.upload(what)["id"]}
+        else:
+            source = {"process_type": "docker", "image": what}
+        body = {**source, "idle_timeout_secs": _NEVER_IDLE, **spec}
         self.id = client.deploy(app["id"], body)["id"]
         found = self._until(lambda seen: seen["status"] != "pending")
         if found["status"] != "running":

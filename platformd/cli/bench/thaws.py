@@ -24,8 +24,8 @@ def measure(thaws: int) -> Report:
         blocks = min(_BLOCKS, thaws)
         for block in range(blocks):
             count = thaws // blocks + (block < thaws % blocks)
-            warm += _visits(server, subject, count, frozen=False)
-            thawed += _visits(server, subject, count, frozen=True)
+            warm += visits(server, subject, count, frozen=False)
+            thawed += visits(server, subject, count, frozen=True)
         if subject.starts() != 1:
             raise CannotMeasure("it was started anew instead of thawed")
     for percent, goal, beyond in ((50, P50_GOAL, percentile(warm, 50)), (95, P95_GOAL, 0.0)):
@@ -37,7 +37,8 @@ def measure(thaws: int) -> Report:
     return report
 
 
-def _visits(server: LocalServer, subject: Subject, count: int, *, frozen: bool) -> list[float]:
+def visits(server: LocalServer, subject: Subject, count: int, *, frozen: bool) -> list[float]:
+    """Seconds of each request, of one that runs or after it was frozen."""
     took = []
     with Visitor(server.gateway_url, subject.host) as visitor:
         for number in range(count + 1):

@@ -40,7 +40,7 @@ def _compare(
     for block in range(blocks):
         count = wakes // blocks + (block < wakes % blocks)
         floor += floors.one_by_one(count, SPACING_MS)
-        woken += _woken(server, subject, count)
+        woken += woken_ones(server, subject, count)
     among = "1" if name == "one" else f"{report.figures['sleeping'] + 1:,}"
     figures = report.figures[f"among_{name}"] = {}
     for percent, goal in ((50, P50_GOAL), (99, P99_GOAL)):
@@ -51,7 +51,8 @@ def _compare(
         report.add(what, measured, f"floor + {goal * 1000:g} ms", found - base <= goal)
 
 
-def _woken(server: LocalServer, subject: Subject, count: int) -> list[float]:
+def woken_ones(server: LocalServer, subject: Subject, count: int) -> list[float]:
+    """Seconds of each wake; it sleeps before and after."""
     took = []
     with Visitor(server.gateway_url, subject.host) as visitor:
         for _ in range(count):
