@@ -132,6 +132,9 @@ class DeploymentActor(SnapshotActor[Deployment]):
         missing = [member.task_id for member in self.require().members if member.task_id not in live]
         return [task for task_id in missing if (task := self.world.store.task(task_id)) is not None]
 
+    def next_id(self, slot: int, /) -> str:
+        return self.world.drivers[self.require().spec.process_type].next_id(self.key.id, slot)
+
     def step(self, state: Deployment, event: object, moment: Moment) -> Step[Deployment, DeploymentEffect]:
         return step(state, event, moment)
 

@@ -79,7 +79,7 @@ def _remember(world: World, record: Mapping[str, Any]) -> None:
     started_at = clock.steady_from_boot_ns(record["boot_ns"])
     known = task or _unremembered(deployment, record, started_at)
     launched = Launched(handle=handle_of(record), at=started_at, pid=record["pid"], address=_address(record))
-    moment = Moment(clock.steady(), 0.0, new_id)
+    moment = Moment(clock.steady(), 0.0, lambda _: new_id())
     world.store.save_behind(step(known, deployment.spec_of(known.generation), launched, moment).state)
 
 
@@ -134,6 +134,8 @@ def end_all(world: World) -> None:
     with ThreadPoolExecutor(ENDED_AT_ONCE) as pool:
         for ended in [pool.submit(_end, world, task) for task in world.store.live_tasks()]:
             ended.result()
+    for driver in world.drivers.values():
+        driver.put_away()
 
 
 def _end(world: World, task: Task) -> None:

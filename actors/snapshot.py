@@ -111,7 +111,11 @@ class SnapshotActor(BaseActor, Generic[S]):
         self._set_timer(state)
 
     def moment(self) -> Moment:
-        return Moment(clock.steady(), random.uniform(-1, 1), new_id)
+        return Moment(clock.steady(), random.uniform(-1, 1), self.next_id)
+
+    def next_id(self, _slot: int, /) -> str:
+        """For what a step begins."""
+        return new_id()
 
     def _act(self, before: S, result: Step[S, Any]) -> None:
         self.state = result.state

@@ -27,6 +27,7 @@ from actors.dead_letters import DeadLetters
 from actors.deployment import DeploymentActor
 from actors.directory import Directory
 from actors.messages import Key, ShuttingDown
+from actors.preparation import next_order
 from actors.quarantine import quarantine
 from actors.recovery import Recovery, end_all, pursue_addresses, recover
 from actors.registries import credentials
@@ -225,6 +226,7 @@ class Service:
             credentials=lambda app_id, image: credentials(self.world, app_id, image),
             report=self.store.report,
             on_engine=lambda trouble: self.readiness.set(*engine_health(trouble)),
+            next_order=lambda *task: next_order(self.world, *task),
         )
         stack.callback(self.docker.close)
         drivers: dict[ProcessType, Driver] = {ProcessType.TISH: self.native, ProcessType.DOCKER: self.docker}

@@ -17,11 +17,12 @@ from platformd.domain.snapshot import Reason
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """What a step may know of the world: the steady instant, a jitter in [-1, 1] and a source of ids."""
+    """What a step may know of the world: the steady instant, a jitter in [-1, 1], and the id that the next task in a
+    slot is to have."""
 
     at: datetime
     jitter: float
-    new_id: Callable[[], str]
+    next_id: Callable[[int], str]
 
 
 # ---- of a deployment ---------------------------------------------------------------------------------------

@@ -55,6 +55,10 @@ class Driver(Protocol):
     @property
     def intent_first(self) -> bool: ...
 
+    def next_id(self, deployment_id: str, slot: int, /) -> str:
+        """The id for the next task in a slot: the one that something was made ready under, else a new one. On the way
+        of a wake."""
+
     def launch(self, order: LaunchOrder) -> None:
         """Start it: Launched, then Probed once its own listener answers (or Exited); or LaunchWaits/LaunchFailed."""
 
@@ -87,3 +91,6 @@ class Driver(Protocol):
 
     def end(self, task: Task, stop: StopPolicy) -> None:
         """Signal, wait out the grace, kill: blocks, for an orderly end of the service that takes its tasks along."""
+
+    def put_away(self) -> None:
+        """Nothing stays ready for tasks to come: the service that takes its tasks along has ended them. Blocks."""

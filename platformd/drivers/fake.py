@@ -26,6 +26,7 @@ from platformd.domain.snapshot import Exit, Reason
 from platformd.domain.spec import StopPolicy
 from platformd.domain.task import LYING, Task
 from platformd.drivers.base import LaunchOrder, Sink, Usage
+from platformd.ids import new_id
 
 HOST = "127.0.0.1"
 
@@ -128,6 +129,9 @@ class FakeDriver:
 
     # ---- the contract --------------------------------------------------------------------------------------
 
+    def next_id(self, _deployment_id: str, _slot: int, /) -> str:
+        return new_id()
+
     def launch(self, order: LaunchOrder) -> None:
         self.calls.append(("launch", order.task_id))
         if order.task_id in self.tasks:
@@ -217,6 +221,9 @@ class FakeDriver:
         if known is not None:
             known.exit = Exit(unknown=True)
             known.due.clear()
+
+    def put_away(self) -> None:
+        """Nothing is made ready beforehand."""
 
     # ---- scripts -------------------------------------------------------------------------------------------
 

@@ -33,6 +33,7 @@ from platformd.drivers.probe import Prober, Target
 from platformd.drivers.run import Run
 from platformd.drivers.starts import Send, Starts
 from platformd.drivers.workers import Workers
+from platformd.ids import new_id
 
 _LOST_AFTER_LOOKS = 2
 _CROSSING_SECS = 0.5
@@ -98,6 +99,9 @@ class NativeDriver:
         return self._limits.cgroups.describe()
 
     # ---- orders of task actors, on pool threads ------------------------------------------------------------
+
+    def next_id(self, _deployment_id: str, _slot: int, /) -> str:
+        return new_id()
 
     def launch(self, order: LaunchOrder) -> None:
         run, new = self._book.open(order)
@@ -173,6 +177,9 @@ class NativeDriver:
     def end(self, task: Task, stop: StopPolicy) -> None:
         self._rouse(task)
         self._ends.and_wait(task, stop.signal, stop.grace_secs)
+
+    def put_away(self) -> None:
+        """Nothing is made ready beforehand."""
 
     def end_strays(self, known: Iterable[str]) -> None:
         """End, in a worker, what runs in this data directory for tasks that are not `known`, and what the keeper

@@ -79,7 +79,7 @@ class Story:
     def tell(self, event: object, at: float | None = None) -> Deployment:
         """The event, `at` seconds after the start (the same instant as before when left out)."""
         self.now = self.now if at is None else at
-        moment = Moment(after(self.now), self.jitter, lambda: next(self._ids))
+        moment = Moment(after(self.now), self.jitter, lambda _: next(self._ids))
         result = deployments.step(self.state, event, moment)
         self.state, self.effects = result.state, result.effects
         return self.state
@@ -164,7 +164,7 @@ class TaskStory:
 
     def tell(self, event: object, at: float | None = None) -> Task:
         self.now = self.now if at is None else at
-        result = tasks.step(self.state, self.spec, event, Moment(after(self.now), 0.0, lambda: "new"))
+        result = tasks.step(self.state, self.spec, event, Moment(after(self.now), 0.0, lambda _: "new"))
         self.state = result.state
         self.reports += [effect.fact for effect in result.effects if isinstance(effect, effects.Report)]
         self.effects = tuple(effect for effect in result.effects if not isinstance(effect, effects.Report))

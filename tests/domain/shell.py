@@ -166,7 +166,7 @@ class Shell:
                 self.tell(DEPLOYMENT, fact)
 
     def moment(self) -> Moment:
-        return Moment(self.now, self.random.uniform(-1, 1), self.new_id)
+        return Moment(self.now, self.random.uniform(-1, 1), lambda _: self.new_id())
 
     def new_id(self) -> str:
         self.ids += 1

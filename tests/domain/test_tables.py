@@ -140,7 +140,7 @@ def states(draw: st.DrawFn) -> Deployment:
     if held_up is Phase.WAITING_FOR_BUILD:
         return replace(created(native(artifact_id=None)), superseded_by=state.superseded_by)
     draft = DeploymentDraft(
-        replace(state, phase=phase_of(state)), Moment(START, 0.0, lambda: draw(task_ids) + "'")
+        replace(state, phase=phase_of(state)), Moment(START, 0.0, lambda _: draw(task_ids) + "'")
     )
     settle(draft)
     return draft.state
@@ -191,7 +191,7 @@ deployment_events = st.one_of(
 def test_a_deployment_goes_only_where_its_table_says(state: Deployment, event: object, seconds: int) -> None:
     ids = iter(f"new{number}" for number in range(100))
     try:
-        result = deployments.step(state, event, Moment(after(seconds), 0.5, lambda: next(ids)))
+        result = deployments.step(state, event, Moment(after(seconds), 0.5, lambda _: next(ids)))
     except PlatformError:
         assert isinstance(event, get_args(commands.DeploymentCommand)), "a fact cannot be refused"
         return

@@ -1,5 +1,5 @@
-"""`bench cold-start` and `bench thaw` with `--driver docker`: the same app in a container, over what the engine takes for
-the bare call in the same run.
+"""`bench cold-start` and `bench thaw` with `--driver docker`: the same app in a container, over what the engine takes
+for the bare call in the same run.
 
 Single-threaded. The image is made here and removed again.
 """
@@ -53,13 +53,16 @@ def measure_wakes(wakes: int) -> Report:
         measured = f"{ms(found)}, floor {ms(base)}: {(found - base) * 1000:+.2f} ms"
         words = "" if goal is None else f"floor + {goal * 1000:g} ms"
         report.add(
-            f"wake of a container, p{percent}", measured, words, None if goal is None else found - base <= goal
+            f"wake of a container, p{percent}",
+            measured,
+            words,
+            None if goal is None else found - base <= goal,
         )
     return report
 
 
 def measure_thaws(thaws: int) -> Report:
-    """Both floors: a request to the same app while it runs, and the engine's `unpause` of another one with a request."""
+    """Floors: a request to the same app while it runs, and the engine's `unpause` of another one with a request."""
     report = Report("thaw", figures={"thaws": thaws, "driver": "docker"})
     warm: list[float] = []
     thawed: list[float] = []

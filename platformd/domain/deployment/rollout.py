@@ -84,7 +84,7 @@ def _start_missing(draft: DeploymentDraft) -> None:
 
 
 def _start(draft: DeploymentDraft, slot: int) -> None:
-    state, task_id = draft.state, draft.moment.new_id()
+    state, task_id = draft.state, draft.moment.next_id(slot)
     draft.put(Member(task_id=task_id, slot=slot, generation=state.generation, stage=Stage.STARTING))
     draft.order(effects.StartTask(task_id, slot, state.generation, state.restarts.get(slot, 0)))
 

@@ -6,7 +6,7 @@ does.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from functools import partial
 from typing import Any
 
@@ -22,6 +22,7 @@ from platformd.drivers.docker.facts import Facts
 from platformd.drivers.docker.freezer import Freezer
 from platformd.drivers.docker.run import Line, Run, address_of, container_of
 from platformd.drivers.docker.settings import DockerSettings
+from platformd.drivers.docker.spares import Spares
 from platformd.drivers.docker.stats import Meter
 from platformd.drivers.workers import Workers
 from platformd.observability import get_logger
@@ -37,10 +38,11 @@ class Adoptions:
         facts: Facts,
         ends: Ends,
         freezer: Freezer,
+        spares: Spares,
         settings: DockerSettings,
     ) -> None:
         self._engine, self._workers, self._facts, self._ends = engine, workers, facts, ends
-        self._freezer, self._settings = freezer, settings
+        self._freezer, self._spares, self._settings = freezer, spares, settings
         self._known: frozenset[str] | None = None
 
     def known(self, task_ids: Iterable[str]) -> None:
@@ -100,13 +102,14 @@ class Adoptions:
 
     # ---- all of them ---------------------------------------------------------------------------------------
 
-    def compare(self, runs: Iterable[Run], meter: Meter) -> None:
-        """In a worker: who should run and does not, and what runs for nobody."""
+    def compare(self, all_runs: Callable[[], Iterable[Run]], meter: Meter) -> None:
+        """In a worker: who should run and does not, and what runs for nobody. Who there is is asked after what there
+        is: no container is made for a task that is not in the book."""
         found = self._listed()
         if found is None:
             return
         states = {one["Id"]: str(one.get("State", "")) for one in found}
-        runs = list(runs)
+        runs = list(all_runs())
         for run in runs:
             if run.waiting is not None:
                 run.line.add(run.waiting)
@@ -130,7 +133,7 @@ class Adoptions:
     def _end_strays(self, found: Iterable[Mapping[str, Any]], known: Container[object]) -> None:
         for one in found:
             task_id = (one.get("Labels") or {}).get(TASK)
-            if task_id in known:
+            if task_id in known or self._spares.knows(one):
                 continue
             _log.warning(
                 "a container that belongs to no task is removed", container=one["Id"][:12], task_id=task_id

@@ -14,6 +14,7 @@ from platformd.drivers.base import LaunchOrder, Sink
 from platformd.drivers.docker.driver import DockerDriver
 from platformd.drivers.docker.logs import Batch
 from platformd.drivers.docker.settings import Credentials, DockerSettings, engine_address
+from platformd.drivers.docker.spares import NextOrder
 from platformd.ids import is_id, new_id
 
 INSTANCE_FILE = "instance"
@@ -30,9 +31,10 @@ def docker_driver(
     credentials: Callable[[str, str], tuple[str, str] | None],
     report: Callable[[Notice], None],
     on_engine: Callable[[str | None], None],
+    next_order: NextOrder,
 ) -> DockerDriver:
     """`send` goes to the keeper, `report` to those who follow events; `on_engine` is called on the loop with why the
-    engine is away, or None."""
+    engine is away, or None; `next_order` in the driver's threads."""
 
     def deliver(deployment_id: str, task_id: str, batch: Batch) -> None:
         message = {"op": "log", "deployment": deployment_id, "task": task_id, "stream": batch.stream}
@@ -72,6 +74,7 @@ def docker_driver(
         deliver=deliver,
         tell=tell,
         on_engine=engine_changed,
+        next_order=next_order,
     )
 
 

@@ -18,6 +18,7 @@ from platformd.drivers.launch_order import Refused, check_volume
 
 TASK, DEPLOYMENT, APP = "platformd.task", "platformd.deployment", "platformd.app"
 INSTANCE, CONFIG, ENVIRONMENT = "platformd.instance", "platformd.config", "platformd.environment"
+SLOT = "platformd.slot"
 DEFAULT_PORT = 8080
 _ANYWHERE = "0.0.0.0"
 _LOG = {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "10"}}
@@ -102,6 +103,7 @@ def _labels(order: LaunchOrder, settings: DockerSettings, config: Config) -> dic
         DEPLOYMENT: order.deployment_id,
         APP: order.app_name,
         ENVIRONMENT: order.environment,
+        SLOT: str(order.slot),
         INSTANCE: settings.instance,
         CONFIG: digest[:16],
     }

@@ -15,6 +15,7 @@ from platformd.domain.spec import StopPolicy
 from platformd.domain.task import Task
 from platformd.drivers.base import LaunchOrder, Sink, Usage
 from platformd.drivers.docker.adoption import Adoptions
+from platformd.drivers.docker.creations import Creations
 from platformd.drivers.docker.ends import Ends
 from platformd.drivers.docker.engine import Engine
 from platformd.drivers.docker.facts import Facts
@@ -23,6 +24,7 @@ from platformd.drivers.docker.images import Images, Tell
 from platformd.drivers.docker.logs import Batch
 from platformd.drivers.docker.run import Line, Run
 from platformd.drivers.docker.settings import DockerSettings
+from platformd.drivers.docker.spares import NextOrder, Spares
 from platformd.drivers.docker.starts import Starts
 from platformd.drivers.docker.stats import Meter
 from platformd.drivers.docker.streams import Streams
@@ -35,7 +37,8 @@ CALLS_AT_ONCE = 16
 class DockerDriver:
     """Keeps `drivers.base.Driver`. Made on the loop thread; `close` is called there too.
 
-    `deliver` gives (deployment id, task id, batch) to the keeper; `on_engine` hears why the engine is away, or None.
+    `deliver` gives (deployment id, task id, batch) to the keeper; `on_engine` hears why the engine is away, or None;
+    `next_order` says what would start a sleeping deployment's next task.
     """
 
     intent_first = True
@@ -49,6 +52,7 @@ class DockerDriver:
         deliver: Callable[[str, str, Batch], None],
         tell: Tell,
         on_engine: Callable[[str | None], None] = lambda _: None,
+        next_order: NextOrder = lambda *_: None,
     ) -> None:
         self._lock = threading.Lock()
         self._runs: dict[str, Run] = {}
@@ -60,11 +64,12 @@ class DockerDriver:
         self._facts = facts = Facts(loop, sink, workers, streams, settings, deliver)
         self._ends = Ends(engine, workers, facts)
         facts.conclude = self._ends.conclude
-        self._starts = Starts(
-            engine, workers, facts, Images(engine, streams, settings, tell), settings, self._drop
-        )
+        images = Images(engine, streams, settings, tell)
+        self._creations = creations = Creations(engine, settings)
+        self._spares = spares = Spares(next_order, images, creations, self._ends.remove)
+        self._starts = Starts(engine, workers, facts, images, creations, spares, self._drop)
         self._freezer = Freezer(engine, workers, facts)
-        self._adoptions = Adoptions(engine, workers, facts, self._ends, self._freezer, settings)
+        self._adoptions = Adoptions(engine, workers, facts, self._ends, self._freezer, spares, settings)
         self._watcher = Watcher(engine, streams, settings.instance, self._happened, self._look_again)
         self._watcher.start()
 
@@ -87,6 +92,9 @@ class DockerDriver:
         return any(run.lives and run.order.deployment_id == deployment_id for run in self._all())
 
     # ---- orders of task actors, on pool threads ------------------------------------------------------------
+
+    def next_id(self, deployment_id: str, slot: int, /) -> str:
+        return self._spares.next_id(deployment_id, slot)
 
     def launch(self, order: LaunchOrder) -> None:
         run, new = self._open(order)
@@ -134,6 +142,8 @@ class DockerDriver:
         run.forgotten = True
         self._facts.let_go(run)
         run.line.add(lambda: self._ends.remove_quietly(run))
+        order = run.order
+        run.line.add(lambda: self._spares.prepare(order.deployment_id, order.slot))
 
     def usage(self, task_ids: Iterable[str]) -> Mapping[str, Usage]:
         runs = (self._runs.get(task_id) for task_id in task_ids)
@@ -148,6 +158,9 @@ class DockerDriver:
     def end(self, task: Task, stop: StopPolicy) -> None:
         self._ends.and_wait(self._run_of(task), stop)
 
+    def put_away(self) -> None:
+        self._spares.put_away()
+
     def end_strays(self, known: Iterable[str]) -> None:
         """End the containers of this data directory that belong to no task."""
         self._adoptions.known(known)
@@ -158,11 +171,11 @@ class DockerDriver:
     def _engine_changed(self, trouble: str | None) -> None:
         self._on_engine(trouble)
         if trouble is None:
-            self._starts.engine_is_back()
+            self._creations.engine_is_back()
             self._look_again()
 
     def _look_again(self) -> None:
-        self._workers.submit(lambda: self._adoptions.compare(self._all(), self._meter))
+        self._workers.submit(lambda: self._adoptions.compare(self._all, self._meter))
 
     def _happened(self, task_id: str, what: str) -> None:
         run = self._runs.get(task_id)

@@ -5,27 +5,23 @@ Every step may be repeated: the name follows from the task's id, so what an earl
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable, Mapping
-from operator import methodcaller
 from typing import Any
 
 from platformd import clock
 from platformd.domain.events import ImageFound, ImageWanted, LaunchFailed, LaunchWaits
 from platformd.domain.snapshot import Reason
-from platformd.drivers.docker import containers
-from platformd.drivers.docker.containers import CONFIG, TASK, Config
+from platformd.drivers.docker.creations import Creation, Creations
 from platformd.drivers.docker.ends import GIVEN_UP
 from platformd.drivers.docker.engine import Engine, EngineAway, EngineError
 from platformd.drivers.docker.facts import Facts
-from platformd.drivers.docker.images import Image, Images, PullFailed
+from platformd.drivers.docker.images import Images, PullFailed
 from platformd.drivers.docker.run import Run
-from platformd.drivers.docker.settings import DockerSettings
+from platformd.drivers.docker.spares import Spares
 from platformd.drivers.launch_order import Refused
 from platformd.drivers.workers import Workers
 
 TRIES = 3
-_BRIDGES = ("bridge", "podman")
 
 
 class Starts:
@@ -37,16 +33,12 @@ class Starts:
         workers: Workers,
         facts: Facts,
         images: Images,
-        settings: DockerSettings,
+        creations: Creations,
+        spares: Spares,
         drop: Callable[[Run], None],
     ) -> None:
         self._engine, self._workers, self._facts = engine, workers, facts
-        self._images, self._settings, self._drop = images, settings, drop
-        self._publish: bool | None = None
-
-    def engine_is_back(self) -> None:
-        """It may be another one: what was known of its network is asked anew."""
-        self._publish = None
+        self._images, self._creations, self._spares, self._drop = images, creations, spares, drop
 
     def bring_up(self, run: Run) -> None:
         """Pull if need be, create, start, and find out where it is."""
@@ -54,13 +46,15 @@ class Starts:
             self._waits(run, GIVEN_UP)
             return
         try:
+            if self._start_spare(run):
+                return
             image = self._images.find(run.order)
             if image is None:
                 self._pull(run)
                 return
             if run.order.image_digest != image.digest:
                 self._facts.tell(run, ImageFound(run.order.spec.image or "", image.digest))
-            self._create(run, image)
+            self._take(run, self._creations.create(run.order, image))
             self._start(run)
         except Refused as refusal:
             self._fails(run, refusal.reason)
@@ -88,62 +82,34 @@ class Starts:
 
     # ---- the container -------------------------------------------------------------------------------------
 
-    def _create(self, run: Run, image: Image) -> None:
-        publish = self._must_publish()
-        port = containers.port_of(run.order, image.details)
-        config = containers.config_of(run.order, image.reference, port, publish, self._settings)
-        name = containers.name_of(run.order)
-        run.port, run.published = port, publish and port is not None
+    def _start_spare(self, run: Run) -> bool:
+        """The short way of a wake: what was made beforehand is started."""
+        made = self._spares.claim(run.order)
+        if made is None:
+            return False
+        self._take(run, made)
         try:
-            made = self._engine.call(lambda client: client.create_container_from_config(config, name))
+            self._start(run)
         except EngineError as error:
-            if not error.conflict:
+            if not (error.missing or error.conflict):
                 raise
-            run.container = self._made_before(run, name, config)
-        else:
-            run.container = made["Id"]
+            return False  # somebody has removed it
+        return True
 
-    def _made_before(self, run: Run, name: str, config: Config) -> str:
-        """An earlier try, or the preparation of this start, has left a container of that name."""
-        details = self._engine.call(lambda client: client.inspect_container(name))
-        labels = details["Config"].get("Labels") or {}
-        if labels.get(TASK) != run.task_id:
-            raise Refused("NAME_TAKEN", f"another container has the name {name}; remove or rename it")
-        unborn = details["State"]["Status"] == "created"
-        if unborn and labels.get(CONFIG) != config["Labels"][CONFIG]:
-            self._engine.call(lambda client: client.remove_container(details["Id"], v=True, force=True))
-            made = self._engine.call(lambda client: client.create_container_from_config(config, name))
-            return str(made["Id"])
-        return str(details["Id"])
+    def _take(self, run: Run, made: Creation) -> None:
+        run.container, run.port, run.published = made.container, made.port, made.published
 
     def _start(self, run: Run) -> None:
         container = run.container or ""
-        self._engine.call(lambda client: client.start(container))
+        self._engine.ask("POST", f"/containers/{container}/start")
         at_ns = clock.boot_ns()
-        details = self._engine.call(lambda client: client.inspect_container(container))
+        details = self._engine.ask("GET", f"/containers/{container}/json")
         run.address = address_in(details, run.port, run.published)
         self._facts.started(run, at_ns)
         self._facts.follow(run, details)
         self._facts.lift(run)
         if details["State"]["Status"] in ("exited", "dead"):
             self._facts.conclude(run)
-
-    def _must_publish(self) -> bool:
-        """Whether containers' own addresses cannot be reached from here."""
-        if self._publish is None:
-            self._publish = not any(_is_local(gateway) for gateway in self._gateways())
-        return self._publish
-
-    def _gateways(self) -> list[str]:
-        found = []
-        for name in _BRIDGES:
-            try:
-                network = self._engine.call(methodcaller("inspect_network", name))
-            except EngineError:
-                continue
-            configs = (network.get("IPAM") or {}).get("Config") or []
-            found += [config["Gateway"] for config in configs if config.get("Gateway")]
-        return found
 
     # ---- it did not come about -----------------------------------------------------------------------------
 
@@ -212,14 +178,3 @@ def address_in(details: Mapping[str, Any], port: int | None, published: bool) ->
     addresses = [network.get("IPAddress")]
     addresses += [one.get("IPAddress") for one in (network.get("Networks") or {}).values()]
     return next(((str(address), port) for address in addresses if address), None)
-
-
-def _is_local(address: str) -> bool:
-    """Whether that address is one of this machine's: then its network is reachable from here."""
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    try:
-        with socket.socket(family, socket.SOCK_DGRAM) as probe:
-            probe.bind((address, 0))
-    except OSError:
-        return False
-    return True
