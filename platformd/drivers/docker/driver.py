@@ -126,12 +126,14 @@ class DockerDriver:
         self._freezer.rouse(run)
         self._facts.stop_probing(task.id)
         run.line.add(lambda: self._ends.kill(run))
+        self._prepare(run)
 
     def sweep(self, task: Task) -> None:
         run = self._run_of(task)
         self._freezer.rouse(run)
         self._facts.stop_probing(task.id)
         run.line.add(lambda: self._ends.sweep(run))
+        self._prepare(run)
 
     def forget(self, task: Task) -> None:
         with self._lock:
@@ -142,8 +144,7 @@ class DockerDriver:
         run.forgotten = True
         self._facts.let_go(run)
         run.line.add(lambda: self._ends.remove_quietly(run))
-        order = run.order
-        run.line.add(lambda: self._spares.prepare(order.deployment_id, order.slot))
+        self._prepare(run)
 
     def usage(self, task_ids: Iterable[str]) -> Mapping[str, Usage]:
         runs = (self._runs.get(task_id) for task_id in task_ids)
@@ -165,6 +166,10 @@ class DockerDriver:
         """End the containers of this data directory that belong to no task."""
         self._adoptions.known(known)
         self._look_again()
+
+    def _prepare(self, run: Run) -> None:
+        """It ends: the next one's container can be made, beside its own removal."""
+        self._workers.submit(lambda: self._spares.prepare(run.order.deployment_id, run.order.slot))
 
     # ---- what happens --------------------------------------------------------------------------------------
 

@@ -60,6 +60,7 @@ class Spares:
         self._images, self._creations = images, creations
         self._lock = threading.Lock()
         self._waiting: OrderedDict[Place, Spare] = OrderedDict()
+        self._making: set[Place] = set()
 
     def next_id(self, deployment_id: str, slot: int) -> str:
         """The id for that slot's next task. Given out once: what becomes of it is the asker's business."""
@@ -82,13 +83,19 @@ class Spares:
         return spare.made if self._creations.fits(spare.made, order) else None
 
     def prepare(self, deployment_id: str, slot: int) -> None:
-        """A task of it has ended: make the next one's container if it sleeps."""
-        order = self._order(deployment_id, slot, new_id())
-        if order is None or (deployment_id, slot) in self._waiting:
-            return
-        made = self._make(order)
-        if made is not None:
-            self._keep((deployment_id, slot), Spare(order.task_id, made))
+        """A task of it ends: make the next one's container if it sleeps."""
+        place = (deployment_id, slot)
+        with self._lock:
+            if place in self._waiting or place in self._making:
+                return
+            self._making.add(place)
+        try:
+            order = self._order(deployment_id, slot, new_id())
+            made = None if order is None else self._make(order)
+            if order is not None and made is not None:
+                self._keep(place, Spare(order.task_id, made))
+        finally:
+            self._making.discard(place)
 
     def put_away(self) -> None:
         """Remove them all."""
