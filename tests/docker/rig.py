@@ -6,6 +6,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -41,6 +42,8 @@ class DockerRig:
         self.said: list[tuple[str, Mapping[str, object]]] = []
         self.troubles: list[str | None] = []
         self.keeper_is_there = True
+        self.asleep: LaunchOrder | None = None
+        """What starts next, for its deployment."""
         self._begin()
 
     def _begin(self) -> None:
@@ -53,8 +56,15 @@ class DockerRig:
                 deliver=self.store,
                 tell=lambda _, text, about: self.said.append((text, about)),
                 on_engine=self.troubles.append,
+                next_order=self.next_order,
             )
         )
+
+    def next_order(self, deployment_id: str, slot: int, task_id: str) -> LaunchOrder | None:
+        order = self.asleep
+        if order is None or (order.deployment_id, order.slot) != (deployment_id, slot):
+            return None
+        return replace(order, task_id=task_id)
 
     def on_fact(self, task_id: str, fact: TaskFact) -> None:
         self.told.append((time.monotonic(), task_id, fact))

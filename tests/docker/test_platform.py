@@ -80,6 +80,27 @@ def test_a_herd_wakes_one_container(platform: Platform) -> None:
     assert len(platform.tasks(str(found["id"]))) == 2
 
 
+def test_a_wake_starts_what_was_made_when_it_fell_asleep(platform: Platform, engine: DockerEngine) -> None:
+    """Also when the server was killed meanwhile; and nothing is left of what is cancelled."""
+    found = deployed(platform)
+    platform.sleep(str(found["id"]))
+    [made] = eventually(lambda: _waiting(engine))
+    platform.kill()
+    platform.start()
+    assert platform.get(host_of(found)).status == 200
+    [task] = platform.tasks(str(found["id"]), "running")
+    assert task["container_id"] == made
+    platform.sleep(str(found["id"]))
+    eventually(lambda: _waiting(engine))
+    assert platform.api("POST", f"/deployments/{found['id']}/cancel").status == 200
+    eventually(lambda: not _waiting(engine), 25)
+
+
+def _waiting(engine: DockerEngine) -> list[str]:
+    with engine.client() as client:
+        return [one["Id"] for one in client.containers(all=True, filters={"status": "created"})]
+
+
 def test_a_frozen_container_goes_on_where_it_stood(platform: Platform) -> None:
     found = deployed(platform, sleep={"mode": "freeze"})
     platform.sleep(str(found["id"]))

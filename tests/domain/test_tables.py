@@ -58,7 +58,8 @@ def test_all_events_are_in_the_unions() -> None:
         for _, kind in inspect.getmembers(module, inspect.isclass)
         if kind.__module__ == module.__name__
     }
-    assert defined - {events.TaskFound, commands.ResourcesChange} == set(DEPLOYMENT_EVENTS) | set(TASK_EVENTS)
+    wrappings = {events.TaskFound, commands.ResourcesChange, commands.IfRevision}
+    assert defined - wrappings == set(DEPLOYMENT_EVENTS) | set(TASK_EVENTS)
 
 
 def test_an_event_nobody_knows_leaves_the_state_alone() -> None:
