@@ -98,6 +98,14 @@ class Supervision(Protocol):
     def dead_letters(self, offset: int, limit: int) -> tuple[list[dict[str, Any]], int]: ...
 
 
+class Usages(Protocol):
+    """What tasks used. Objects are the API's own; none is unknown, what was not measured has no samples."""
+
+    def awake(self, app_id: str | None) -> dict[str, Any]: ...
+    def of_deployment(self, id: str) -> dict[str, Any]: ...
+    def of_task(self, id: str) -> dict[str, Any]: ...
+
+
 async def _no_rebuild(source: Deployment, environment: str) -> Deployment:
     """For a service that builds nothing."""
     message = f"deployment {source.id} was built from no commit; promote it with the strategy instant to {environment}"
@@ -119,7 +127,8 @@ class Context:
     - `answered(key id)` is what is known of a request with that key;
     - `tokens` finds and shows tokens; `write_behind` stores what nobody waits for;
     - `say(deployment id, message)` writes a `system` line into its log; `recovering()` refuses writes;
-    - `supervision` shows and restarts actors, `node()` describes this machine and may read files;
+    - `supervision` shows and restarts actors, `usage` tells what tasks used;
+    - `node()` describes this machine and may read files;
     - `metrics()` is what Prometheus is told; it reads rows, so it runs on a thread;
     - `rebuild(source, environment)` creates a deployment there that waits for a new build of the source's commit;
     - `longest_upload` is in bytes.
@@ -139,6 +148,7 @@ class Context:
     write_behind: Callable[[Operation[None]], object]
     supervision: Supervision
     answered: Callable[[str], KeptRequest | None]
+    usage: Usages
     ask: Callable[[str, str, object], Awaitable[Any]]
     node: Callable[[], Mapping[str, Any]]
     deployment: Callable[[str], Deployment | None]

@@ -28,6 +28,7 @@ from handlers import (
     system,
     tasks,
     tokens,
+    usage,
 )
 from handlers.admission import Admission
 from handlers.authentication import Authentication
@@ -75,6 +76,9 @@ ROUTES: tuple[tuple[str, type[Handler]], ...] = (
     (rf"{API}/actors/{SEGMENT}/restart", supervision.RestartActorHandler),
     (rf"{API}/actors/{SEGMENT}/resume", supervision.ResumeActorHandler),
     (rf"{API}/dead-letters", supervision.DeadLettersHandler),
+    (rf"{API}/usage", usage.UsageHandler),
+    (rf"{API}/deployments/{ID}/usage", usage.DeploymentUsageHandler),
+    (rf"{API}/tasks/{ID}/usage", usage.TaskUsageHandler),
     (rf"{API}/nodes", supervision.NodesHandler),
     (rf"{API}/deployments/{ID}/tasks", tasks.TasksOfDeploymentHandler),
     (rf"{API}/deployments", deployments.DeploymentsHandler),

@@ -38,6 +38,7 @@ from actors.supervisor import Supervisor
 from actors.task import TaskActor
 from actors.timers import Timers
 from actors.traffic import GatewayTraffic
+from actors.usage import UsageHistory
 from actors.world import World
 from handlers.routes import make_app, make_server
 from platformd import clock, datadir, heap, listeners, metrics, observability
@@ -142,7 +143,7 @@ class Service:
             await self._start_gateway()
             stack.push_async_callback(self._wind_down)
             pressed = pressure.watch(self.directory, self.store)
-            for work in (self._reconcile(), pressed, self._retention().watch()):
+            for work in (self._reconcile(), pressed, self.usage.watch(), self._retention().watch()):
                 stack.callback(asyncio.create_task(work).cancel)
             gc.collect()
             gc.freeze()
@@ -242,6 +243,7 @@ class Service:
             keep_versions=settings.keep_versions,
             vault=self.vault,
         )
+        self.usage = UsageHistory(self.store, drivers.values(), self.traffic.loads)
         self.directory.register("deployment", lambda key: DeploymentActor(key, world))
         self.directory.register("task", lambda key: TaskActor(key, world))
 
@@ -277,6 +279,7 @@ class Service:
             dead_letters=self.dead_letters,
             runtime=self.runtime,
             readiness=self.readiness,
+            history=self.usage,
         )
         self.api = make_app(context)
         self.api_server = make_server(self.api)

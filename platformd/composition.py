@@ -22,6 +22,7 @@ from actors.removal import Removals
 from actors.retention import Expiring, Retention, of_rows
 from actors.runtime import PoolRuntime
 from actors.traffic import GatewayTraffic
+from actors.usage import UsageHistory
 from actors.world import World
 from handlers.context import Context
 from platformd import __version__, clock, node, views
@@ -58,6 +59,7 @@ def make_context(
     dead_letters: DeadLetters,
     runtime: PoolRuntime,
     readiness: Readiness,
+    history: UsageHistory,
 ) -> Context:
     """`gateway_port` is the one that is bound, shown in addresses unless the settings name another."""
     store = world.store
@@ -96,6 +98,7 @@ def make_context(
         write_behind=store.commit,
         answered=lambda key_id: kept(store.reader, key_id, clock.now()),
         supervision=Inspection(world.directory, store, dead_letters),
+        usage=history,
         node=lambda: node.describe(capabilities()),
         ask=lambda kind, id, message: bridge.ask_async(Key(kind, id), message),
         ready=lambda: _readyz(store, readiness),

@@ -1,10 +1,11 @@
 """What tasks use: counters of their cgroup, else the memory watch's last look.
 
-Called through the native driver's `usage`, by one thread at a time; some 50 µs a task.
+Called through the native driver's `usage`, on any thread; some 50 µs a task.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -33,19 +34,22 @@ class Meter:
     def __init__(self, watch: MemoryWatch) -> None:
         self._watch = watch
         self._last: dict[str, _Measured] = {}
+        self._turn = threading.Lock()
 
     def usage(self, runs: Iterable[Run]) -> dict[str, Usage]:
         """Those that can be measured; the first measurement of a task averages over its life so far."""
         found = {}
         for run in runs:
-            measured = self._measure(run, clock.boot_ns() / 1e9)
-            if measured is not None:
-                self._last[run.task_id] = measured
-                found[run.task_id] = measured.usage
+            with self._turn:
+                measured = self._measure(run, clock.boot_ns() / 1e9)
+                if measured is not None:
+                    self._last[run.task_id] = measured
+                    found[run.task_id] = measured.usage
         return found
 
     def forget(self, task_id: str) -> None:
-        self._last.pop(task_id, None)
+        with self._turn:
+            self._last.pop(task_id, None)
 
     def _measure(self, run: Run, at: float) -> _Measured | None:
         last = self._last.get(run.task_id)

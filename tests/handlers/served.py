@@ -6,7 +6,7 @@ Store, views, hub, artifacts and logs are the service's own, on a temporary dire
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -21,6 +21,8 @@ from actors.directory import Directory
 from actors.inspection import Inspection
 from actors.runtime import InlineRuntime
 from actors.supervisor import Supervisor
+from actors.traffic import Load
+from actors.usage import UsageHistory
 from handlers import Api, Context, make_app, make_server
 from platformd import clock, node
 from platformd.artifacts import ArtifactFiles
@@ -44,6 +46,7 @@ from platformd.domain.snapshot import App, Artifact
 from platformd.domain.spec import DeploymentSpec
 from platformd.domain.task import Task, TaskPhase
 from platformd.domain.variables import Precedence
+from platformd.drivers.base import Usage
 from platformd.errors import PreconditionFailed
 from platformd.hub import Hub
 from platformd.ids import new_id
@@ -182,6 +185,16 @@ class Patient:
         return False
 
 
+@dataclass
+class Measured:
+    """What a driver says of the tasks that it is told to measure."""
+
+    used: dict[str, Usage] = field(default_factory=dict)
+
+    def usage(self, task_ids: Iterable[str]) -> dict[str, Usage]:
+        return {id: self.used[id] for id in task_ids if id in self.used}
+
+
 class Lines:
     """Writes output of one task the way the keeper does, and says so to the hub."""
 
@@ -221,6 +234,9 @@ class Served:
     said: list[tuple[str, str]]
     state: dict[str, Any]
     logs_root: Path
+    history: UsageHistory
+    driver: Measured
+    loads: dict[str, Load]
     writers: list[Lines] = field(default_factory=list)
 
     async def app_id(self, name: str = "my-api") -> str:
@@ -291,6 +307,8 @@ class Running:
             said.append((deployment_id, message))
 
         supervision = Inspection(Directory(InlineRuntime(), Supervisor()), store, DeadLetters())
+        driver, loads = Measured(), dict[str, Load]()
+        history = UsageHistory(store, [driver], loads)  # type: ignore[list-item]
         context = Context(
             settings=self._settings,
             views=Views(store, Addresses(port=47000)),
@@ -306,6 +324,7 @@ class Running:
             write_behind=store.commit,
             answered=lambda key_id: kept(store.reader, key_id, clock.now()),
             supervision=supervision,
+            usage=history,
             node=lambda: node.describe({"cgroups": (False, "none here")}),
             ask=actors.ask,
             deployment=store.deployment,
@@ -319,7 +338,10 @@ class Running:
         sockets = bind_sockets(0, "127.0.0.1")
         self._server.add_sockets(sockets)
         client = Client(sockets[0].getsockname()[1])
-        self._served = Served(context, app, store, actors, client, said, state, self._folder / "logs")
+        logs_root = self._folder / "logs"
+        self._served = Served(
+            context, app, store, actors, client, said, state, logs_root, history, driver, loads
+        )
         return self._served
 
     async def __aexit__(self, *_: object) -> None:

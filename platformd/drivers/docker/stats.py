@@ -54,7 +54,7 @@ class Meter:
         cpu, memory = now
         since, used = (last[0], last[1]) if last is not None else (run.started_ns / 1e9, 0)
         percent = max(0, cpu - used) / 1e4 / max(at - since, 0.001)
-        usage = Usage(cpu_percent=round(percent, 2), memory_bytes=memory)
+        usage = Usage(cpu_percent=round(percent, 2), memory_bytes=memory, cpu_usec=cpu)
         self._last[run.task_id] = (at, cpu, usage)
         return usage
 
