@@ -2,6 +2,7 @@
 
 import { call, post } from "./api.js";
 import { h } from "./dom.js";
+import { isOver } from "./format.js";
 
 /** Resolves to the form's data, or null when it was left. */
 export function ask({ title, text, fields = [], button, danger = false }) {
@@ -53,7 +54,7 @@ const field = (label, input) => h("label", {}, label, input);
 
 /** The buttons that make sense for `deployment` now; `name` is what to call it. */
 export function orders(deployment, name) {
-  const over = ["succeeded", "failed", "cancelled"].includes(deployment.status);
+  const over = isOver(deployment);
   const asleep = deployment.phase === "asleep";
   const waiting = deployment.phase === "waiting_for_build";
   const path = `/deployments/${deployment.id}`;
@@ -73,6 +74,7 @@ export function orders(deployment, name) {
     asleep && plain("Wake", "wake", "It is started now, without waiting for a request.", `Waking ${name}`),
     !asleep && !waiting && plain("Sleep", "sleep", "Requests in flight end first; the next request wakes it.", `${name} goes to sleep`),
     scale,
+    !waiting && h("button", { type: "button", onclick: () => keepAwake(deployment, name) }, "Keep awake"),
     !asleep && !waiting && plain("Restart", "restart", "Its tasks are replaced one after the other.", `Restarting ${name}`),
     !waiting && promote,
     plain("Cancel", "cancel", deployment.current
@@ -88,12 +90,23 @@ async function scaleTo(deployment, name) {
 }
 
 async function promoteTo(deployment, name) {
-
   const input = h("input", { name: "environment", required: true, pattern: "[a-z0-9\\-]{1,32}", value: "production", autofocus: true, autocomplete: "off" });
   const said = await ask({ title: `Promote ${name}`, text: "The same artifact becomes a new version there.", fields: [field("Environment", input)], button: "Promote" });
   if (!said) return;
   const made = await attempt(() => post(`/deployments/${deployment.id}/promote`, { environment: said.get("environment") }), `${name} is promoted to ${said.get("environment")}`);
   if (made) location.hash = `#/deployments/${made.deployment_id}`;
+}
+
+async function keepAwake(deployment, name) {
+  const input = h("input", { name: "minutes", type: "number", min: 0, max: 1440, required: true, value: 60, autofocus: true });
+  const said = await ask({ title: `Keep ${name} awake`, text: "It is woken if it sleeps. 0 ends it.", fields: [field("Minutes", input)], button: "Keep awake" });
+  if (said) await attempt(() => post(`/deployments/${deployment.id}/keep-awake`, { for_secs: Number(said.get("minutes")) * 60 }), `${name} stays awake for ${said.get("minutes")} min`);
+}
+
+/** Lets webhooks deploy to an environment again that was rolled back. */
+export async function release(app, environment) {
+  const sure = await ask({ title: `Release ${environment} of ${app.name}?`, text: "It was rolled back, and has been left alone by webhooks since. The next push deploys there again.", button: "Release" });
+  return sure ? attempt(() => post(`/apps/${app.id}/environments/${environment}/release`), `${environment} is released`) : null;
 }
 
 /** Back to what was there before, in one environment of an app. */

@@ -35,21 +35,53 @@ export const percent = (value) => (value === null || value === undefined ? "–"
 
 export const words = (name) => name.replaceAll("_", " ");
 
+export const appName = (app, deployment) => app?.name ?? deployment.app_id.slice(0, 8);
+
 /** What a person would call a deployment. */
-export const title = (app, deployment) => `${app ? app.name : deployment.app_id.slice(0, 8)} v${deployment.version}`;
+export const title = (app, deployment) => `${appName(app, deployment)} v${deployment.version}`;
 
 /** A finished deployment by how it ended, any other by what it does. */
 export const stateOf = (deployment) => (deployment.phase === "done" ? deployment.status : deployment.phase);
 
+export const isOver = (deployment) => ["succeeded", "failed", "cancelled"].includes(deployment.status);
+
 const BECAUSE = {
-  starting: "it is starting",
-  draining: "it lets requests in flight end",
-  requests_in_flight: "requests are in flight",
+  starting: "starting",
+  draining: "requests in flight end first",
+  requests_in_flight: "requests in flight",
   requests_held: "requests wait for it",
-  recent_traffic: "somebody called it lately",
-  keep_awake_lease: "it was asked to stay awake",
-  cold_start_disabled: "its cold start is off",
-  no_address: "it serves no requests",
+  recent_traffic: "called lately",
+  keep_awake_lease: "asked to stay awake",
+  keep_awake_cpu_percent: "busy by its CPU",
+  keep_awake_busy_path: "busy by its own word",
+  cold_start_disabled: "cold start is off",
+  no_address: "serves no requests, so none could wake it",
 };
 
-export const because = (reasons) => reasons.map((reason) => BECAUSE[reason] ?? words(reason)).join(", ");
+/** What keeps it awake, null where nothing does. */
+export function because(deployment) {
+  const reasons = deployment.awake_because.map((reason) => BECAUSE[reason] ?? words(reason));
+  return reasons.length ? reasons.join(", ") : null;
+}
+
+/** When it sleeps unless somebody calls, null where that is not so. */
+export function sleepsIn(deployment, now) {
+  if (!deployment.idle_deadline || deployment.phase === "asleep") return null;
+  return `sleeps in ${duration((Date.parse(deployment.idle_deadline) - now) / 1000)}`;
+}
+
+const PHASES = {
+  asleep: "the next request wakes it",
+  waiting_for_build: "waits for its build",
+  pulling: "its image is being pulled",
+  quarantined: "its actor failed too often and was shut off; resume it under Actors",
+};
+
+/** Why it is as it is, in one line. */
+export function why(deployment, now = Date.now()) {
+  if (deployment.reason) return deployment.reason.message;
+  return [because(deployment), sleepsIn(deployment, now)].filter(Boolean).join("; ") || (PHASES[deployment.phase] ?? "");
+}
+
+/** Whether its reason is bad news. */
+export const isTrouble = (deployment) => deployment.status === "failed" || ["backing_off", "quarantined"].includes(deployment.phase);

@@ -4,13 +4,18 @@ import { accepted, keepToken, onUnauthorised } from "./api.js";
 import { ask } from "./actions.js";
 import { h, show } from "./dom.js";
 import { follow } from "./state.js";
+import { actors } from "./views/actors.js";
+import { app } from "./views/app.js";
+import { build } from "./views/builds.js";
 import { deploy } from "./views/deploy.js";
 import { deployment } from "./views/deployment.js";
+import { events } from "./views/events.js";
 import { overview } from "./views/overview.js";
-import { actors, events } from "./views/platform.js";
 
 const VIEWS = [
   [/^#\/deployments\/([0-9a-f-]{36})$/, deployment],
+  [/^#\/apps\/([0-9a-f-]{36})$/, app],
+  [/^#\/builds\/([0-9a-f-]{36})$/, build],
   [/^#\/deploy$/, deploy],
   [/^#\/events$/, events],
   [/^#\/actors$/, actors],
@@ -48,6 +53,12 @@ follow((state) => {
 document.querySelector(".skip").addEventListener("click", (event) => {
   event.preventDefault();
   main.focus();
+});
+addEventListener("keydown", (event) => {
+  const search = document.querySelector("main input[type=search]");
+  if (event.key !== "/" || !search || event.target.matches("input, select, textarea") || document.querySelector("dialog[open]")) return;
+  event.preventDefault();
+  search.focus();
 });
 addEventListener("hashchange", () => {
   route();

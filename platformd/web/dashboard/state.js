@@ -1,15 +1,22 @@
-// What the page knows: apps and deployments, kept fresh by the one stream of events.
+// What the page knows: apps, deployments, their phases over the last hour, kept fresh by the one stream of events;
+// and what is used now, which no event tells and is asked for while somebody looks.
 
 import { all, get } from "./api.js";
+import { HOUR_MS } from "./charts.js";
 import { calmly } from "./dom.js";
 import { Stream } from "./stream.js";
 
 const MANY = 25;
+const RECENT = 500;
+const ASKED = 1000;
 
 export const apps = new Map();
 export const deployments = new Map();
+/** By deployment: {at, phase, before} of the last hour, oldest first. */
+export const phases = new Map();
+/** By deployment: what its tasks used at the last sample, for those that are awake. */
+export const usage = new Map();
 export const recent = [];
-const RECENT = 500;
 
 const listeners = new Set();
 const stale = new Set();
@@ -34,6 +41,7 @@ export function follow(state) {
     entry: (event) => {
       recent.unshift(event);
       if (recent.length > RECENT) recent.length = RECENT;
+      remember(event);
       take(event);
       tell({ event });
     },
@@ -53,6 +61,9 @@ export function load() {
     });
     for (const id of apps.keys()) if (!seenApps.has(id)) apps.delete(id);
     for (const id of deployments.keys()) if (!seen.has(id)) deployments.delete(id);
+    const told = await get(`/events?limit=${ASKED}&type=deployment.`);
+    phases.clear();
+    told.forEach(remember);
     tell({});
   })()
     .catch(() => {})
@@ -68,6 +79,25 @@ export async function fetchDeployment(id) {
   if (!apps.has(found.app_id)) apps.set(found.app_id, await get(`/apps/${found.app_id}`));
   tell({});
   return deployments.get(id);
+}
+
+export async function fetchUsage() {
+  const { data } = await get("/usage");
+  usage.clear();
+  for (const one of data) usage.set(one.deployment_id, one);
+  tell({});
+}
+
+/** Takes an event of a deployment into its hour; those it knows already are left. */
+export function remember(event) {
+  const { phase, before } = event.data;
+  if (!phase || !event.deployment_id) return;
+  const at = Date.parse(event.at);
+  const known = phases.get(event.deployment_id) ?? [];
+  if (known.some((change) => change.id === event.id) || at < Date.now() - HOUR_MS) return;
+  const kept = known.filter((change) => change.at > Date.now() - HOUR_MS);
+  if (kept.at(-1)?.phase !== phase) kept.push({ id: event.id, at, phase, before });
+  phases.set(event.deployment_id, kept.sort((a, b) => a.id - b.id));
 }
 
 function keep(found) {

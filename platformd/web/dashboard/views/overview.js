@@ -1,76 +1,82 @@
-// Apps, their environments and what runs there.
+// Everything at a glance: what is awake, what sleeps, what is in trouble, and why.
 
-import { orders, rollBack } from "../actions.js";
-import { calmly, h, outside, show } from "../dom.js";
-import { ago, because, duration, stateOf, title, words } from "../format.js";
-import { apps, deployments, listen } from "../state.js";
+import { calmly, h, show } from "../dom.js";
+import { isOver, isTrouble, stateOf, title } from "../format.js";
+import { apps, deployments, fetchUsage, listen } from "../state.js";
+import { whileSeen } from "../seen.js";
+import { fleet } from "./fleet.js";
 
 const ROWS = 60;
+const USAGE_MS = 15000;
+const GROUPS = [
+  ["awake", (one) => one.tasks_ready > 0 && !isTrouble(one)],
+  ["changing", (one) => !isOver(one) && !isTrouble(one) && one.tasks_ready === 0 && one.phase !== "asleep"],
+  ["asleep", (one) => one.phase === "asleep" && !isTrouble(one)],
+  ["in trouble", isTrouble],
+];
 
-export const badge = (found) => h("span", { class: `badge ${stateOf(found)}`, text: words(stateOf(found)) });
+/** What one wants to see unasked: whatever lives or leads somewhere, and the last failure of each environment. */
+function living(newest) {
+  return (one) => !isOver(one) ? one.current || !one.superseded_by || one.tasks_total > 0 : one.current || (one.status === "failed" && newest.get(place(one)) === one.version);
+}
+const place = (one) => `${one.app_id} ${one.environment_slug}`;
+
+function newestVersions() {
+  const newest = new Map();
+  for (const one of deployments.values()) newest.set(place(one), Math.max(one.version, newest.get(place(one)) ?? 0));
+  return newest;
+}
+
+/** By app, newest version first. */
+export function inOrder(a, b) {
+  const names = (apps.get(a.app_id)?.name ?? "").localeCompare(apps.get(b.app_id)?.name ?? "");
+  return names || a.app_id.localeCompare(b.app_id) || b.version - a.version;
+}
 
 export function overview(page) {
   let limit = ROWS;
-  let every = false;
-  const search = h("input", { type: "search", placeholder: "Filter by app, environment or state", "aria-label": "Filter" });
-  const current = h("input", { type: "checkbox" });
-  const counts = h("p", { class: "counts" });
-  const list = h("tbody");
+  let group = null;
+  const search = h("input", { type: "search", placeholder: "Filter by app, environment or state  ( / )", "aria-label": "Filter", "aria-keyshortcuts": "/" });
+  const every = h("input", { type: "checkbox" });
+  const choices = GROUPS.map(([name, fits]) => {
+    const count = h("b", { text: "0" });
+    const button = h("button", { type: "button", "aria-pressed": "false", onclick: () => choose(name) }, count, name);
+    return { name, fits, count, button };
+  });
+  const total = h("span", { class: "quiet total" });
+  const table = fleet("Deployments");
+  const nothing = h("p", { class: "card empty" });
   const more = h("button", { type: "button" }, "Show more");
-  const table = h("table", { class: "fleet" },
-    h("thead", {}, h("tr", {}, ["Deployment", "Environment", "State", "Ready", "Why", "Changed", "Address"].map((name) => h("th", { scope: "col", text: name })))), list);
-  show(page, h("div", { class: "head" }, h("h1", { text: "Apps" }), counts),
-    h("div", { class: "tools" }, search, h("label", { class: "check" }, current, "finished and old versions, too")), h("div", { class: "wide" }, table), more);
+  show(page, h("div", { class: "head" }, h("h1", { text: "Apps" }), total),
+    h("div", { class: "counts", role: "group", "aria-label": "Show only" }, choices.map((choice) => choice.button)),
+    h("div", { class: "tools" }, search, h("label", { class: "check" }, every, "old versions, too")), table.element, nothing, more);
 
   const draw = () => {
     const wanted = search.value.trim().toLowerCase();
-    const found = [...deployments.values()].filter((one) => every || one.status === "running" || one.status === "pending" || one.current || (one.status === "failed" && !one.superseded_by));
+    const found = [...deployments.values()].filter(every.checked ? () => true : living(newestVersions()));
+    const chosen = choices.find((choice) => choice.name === group);
     const fits = (one) => `${title(apps.get(one.app_id), one)} ${one.environment_slug} ${stateOf(one)}`.toLowerCase().includes(wanted);
-    const shown = found.filter(fits).sort((a, b) => {
-      const names = (apps.get(a.app_id)?.name ?? "").localeCompare(apps.get(b.app_id)?.name ?? "");
-      return names || b.version - a.version;
-    });
-    const awake = found.filter((one) => one.tasks_ready > 0).length;
-    const asleep = found.filter((one) => one.phase === "asleep").length;
-    counts.textContent = `${apps.size} apps · ${awake} awake · ${asleep} asleep · ${found.filter((one) => one.status === "failed").length} failed`;
-    show(list, shown.slice(0, limit).map(row));
-    if (!shown.length) show(list, h("tr", {}, h("td", { colspan: 7, class: "empty", text: deployments.size ? "Nothing fits." : "Nothing is deployed yet: Deploy, above, begins." })));
+    const shown = found.filter((one) => (!chosen || chosen.fits(one)) && fits(one)).sort(inOrder);
+    for (const choice of choices) choice.count.textContent = found.filter(choice.fits).length;
+    total.textContent = `${apps.size} ${apps.size === 1 ? "app" : "apps"}`;
+    table.draw(shown.slice(0, limit));
+    table.element.hidden = shown.length === 0;
+    nothing.hidden = shown.length > 0;
+    nothing.textContent = deployments.size ? "Nothing fits." : "Nothing is deployed yet: Deploy, above, begins.";
     more.hidden = shown.length <= limit;
   };
-  search.addEventListener("input", draw);
-  current.addEventListener("change", () => {
-    every = current.checked;
+  const choose = (name) => {
+    group = group === name ? null : name;
+    for (const choice of choices) choice.button.setAttribute("aria-pressed", String(choice.name === group));
     draw();
-  });
+  };
+  search.addEventListener("input", draw);
+  every.addEventListener("change", draw);
   more.addEventListener("click", () => {
     limit += ROWS * 3;
     draw();
   });
   draw();
-  return listen(calmly(draw, 200));
-}
-
-function row(found) {
-  const app = apps.get(found.app_id);
-  return h("tr", {},
-    h("th", { scope: "row" }, h("a", { href: `#/deployments/${found.id}`, title: app?.description }, title(app, found))),
-    h("td", {}, found.environment_slug, found.current && h("span", { class: "mark", text: "current" })),
-    h("td", {}, badge(found)),
-    h("td", { class: "number", text: `${found.tasks_ready}/${found.tasks_total}` }),
-    h("td", { class: "why", text: why(found) }),
-    h("td", { class: "quiet", text: ago(found.updated_at) }),
-    h("td", {}, outside(found.preview_url, found.preview_url.replace(/^https?:\/\//, ""))));
-}
-
-/** Why it is as it is, in one line. */
-export function why(found) {
-  if (found.reason) return found.reason.message;
-  const sleeps = found.idle_deadline ? `sleeps in ${duration((new Date(found.idle_deadline) - Date.now()) / 1000)} if nobody calls` : "";
-  return [found.awake_because.length ? `awake: ${because(found.awake_because)}` : "", sleeps].filter(Boolean).join("; ");
-}
-
-/** The buttons of a deployment and, where it is the current one, of going back. */
-export function buttons(found, app) {
-  const back = app && found.current && h("button", { type: "button", onclick: () => rollBack(app, found.environment_slug) }, "Roll back");
-  return [...orders(found, title(app, found)), back];
+  const stops = [listen(calmly(draw, 200)), whileSeen(fetchUsage, USAGE_MS), whileSeen(draw, 1000)];
+  return () => stops.forEach((stop) => stop());
 }
