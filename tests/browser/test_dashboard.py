@@ -59,6 +59,7 @@ def find(browser: Any, selector: str) -> Any:
 
 
 def complaints(browser: Any) -> list[str]:
+    """What the console says, but for connections to a server that was away."""
     return [entry["message"] for entry in browser.get_log("browser") if "ERR_" not in entry["message"]]
 
 
@@ -171,9 +172,9 @@ def test_a_person_signs_in_where_tokens_are_needed(
     eventually(lambda: "does not take that token" in text(browser, "dialog[open]"), 10)
     find(browser, "dialog[open] input[name=token]").send_keys(secret)
     press(browser, "Sign in", "dialog[open]")
-    eventually(lambda: "Nothing is deployed yet" in text(browser, ".fleet"), 10)
+    eventually(lambda: "Nothing is deployed yet" in text(browser, ".empty"), 10)
     headers = {"Authorization": f"Bearer {secret}", "Content-Type": "application/json"}
     made_app = server._call(server.api_url, "POST", "/api/v1/apps", b'{"name":"seen"}', headers)
     assert made_app.status == 201
-    eventually(lambda: "1 apps" in text(browser, ".counts"), 10)  # by the stream, opened with a ticket
+    eventually(lambda: text(browser, ".total") == "1 app", 20)  # by the stream, opened with a ticket
     assert local(browser)

@@ -87,7 +87,7 @@ function drawPlaces(place, app, environments, changed) {
         one.held_since && h("button", { type: "button", onclick: async () => (await release(app, one.slug)) && changed() }, `Release (held since ${ago(one.held_since)})`))));
   };
   const next = h("div", {}, h("div", { class: "head" }, h("h2", { text: "Environments" })),
-    h("div", { class: "wide", tabindex: 0, role: "region", "aria-label": "Environments" }, h("table", {},
+    h("div", { class: "wide", tabindex: 0, role: "group", "aria-label": "Environments" }, h("table", {},
       h("thead", {}, h("tr", {}, ["Name", "Address", "Leads to", ""].map((name) => (name ? h("th", { scope: "col", text: name }) : h("td"))))),
       h("tbody", {}, environments.map(row)))));
   if (next.innerHTML !== place.firstChild?.innerHTML) show(place, next); // whoever is about to press a button keeps it
@@ -101,6 +101,6 @@ function deliveriesTable(data) {
     h("td", {}, h("span", { class: `badge ${one.verdict}`, text: one.verdict })),
     h("td", { class: "quiet" }, typeof one.reason === "string" ? one.reason : one.reason?.message),
     h("td", {}, one.deployment_id ? h("a", { href: `#/deployments/${one.deployment_id}` }, "deployment") : one.build_id && h("a", { href: `#/builds/${one.build_id}` }, "build")));
-  return h("div", { class: "wide", tabindex: 0, role: "region", "aria-label": "Webhook deliveries" }, h("table", {},
+  return h("div", { class: "wide", tabindex: 0, role: "group", "aria-label": "Webhook deliveries" }, h("table", {},
     h("thead", {}, h("tr", {}, ["Came", "Event", "Ref", "Verdict", "Why", "Led to"].map((name) => h("th", { scope: "col", text: name })))), h("tbody", {}, data.map(row))));
 }

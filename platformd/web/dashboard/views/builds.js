@@ -22,7 +22,7 @@ export function buildsTable(data) {
     h("td", { class: "number", text: took(build) }),
     h("td", { class: "number", text: ago(build.created_at) }),
     h("td", {}, build.deployment_id && h("a", { href: `#/deployments/${build.deployment_id}` }, "deployment")));
-  return h("div", { class: "wide", tabindex: 0, role: "region", "aria-label": "Builds" }, h("table", {},
+  return h("div", { class: "wide", tabindex: 0, role: "group", "aria-label": "Builds" }, h("table", {},
     h("thead", {}, h("tr", {}, ["Build", "State", "Branch", "", "Took", "Begun", "Led to"].map((name) => (name ? h("th", { scope: "col", text: name }) : h("td"))))),
     h("tbody", {}, data.map(row))));
 }

@@ -31,7 +31,7 @@ export function tasks(place, id) {
 
 function table(shown, hours) {
   const heads = ["Slot", "State", "Since", "CPU", "Memory", "Address", "Restarts", "End"];
-  return h("div", { class: "wide", tabindex: 0, role: "region", "aria-label": "Tasks" }, h("table", {},
+  return h("div", { class: "wide", tabindex: 0, role: "group", "aria-label": "Tasks" }, h("table", {},
     h("thead", {}, h("tr", {}, heads.map((name) => h("th", { scope: "col", text: name })))),
     h("tbody", {}, shown.map((task) => row(task, hours.get(task.id))))));
 }
