@@ -13,9 +13,7 @@ from handlers.following import Following
 from handlers.operation import Scope, operation, stream_of
 from handlers.quantities import instant
 from handlers.sources import LogSource
-from handlers.specs import invalid
 from platformd import clock
-from platformd.errors import Fault
 
 
 class LogsHandler(Handler):
@@ -94,20 +92,12 @@ class TaskStreamHandler(Following):
 
 
 def _selection(query: schemas.TaskLogsQuery) -> dict[str, Any]:
-    """The log store's arguments; 422 for instants that are none."""
+    """The log store's arguments."""
     selection: dict[str, Any] = {"limit": query.limit}
-    faults = []
     for name in ("after", "tail", "stream"):
         if getattr(query, name) is not UNSET:
             selection[name] = getattr(query, name)
     for name in ("since", "until"):
-        text = getattr(query, name)
-        if text is UNSET:
-            continue
-        try:
+        if (text := getattr(query, name)) is not UNSET:
             selection[name] = instant(text, clock.now())
-        except ValueError as error:
-            faults.append(Fault(f"/{name}", str(error)))
-    if faults:
-        raise invalid(faults)
     return selection

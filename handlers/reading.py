@@ -130,11 +130,12 @@ class Reading(Admitting):
         deadline = clock.monotonic() + min(seconds(query.wait), LONGEST_WAIT_SECS)
         while shown["revision"] <= known:
             left = deadline - clock.monotonic()
-            if left <= 0 or not await self.unless_closed(
+            heard = left > 0 and await self.unless_closed(
                 self.context.hub.wait_revision(kind, id, known, left)
-            ):
-                break
+            )
             shown = self.read(show, id)
+            if not heard:
+                break
         return shown
 
     async def unless_closed(self, work: Awaitable[T]) -> T:

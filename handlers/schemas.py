@@ -20,6 +20,7 @@ from handlers.words import (
     Id,
     Image,
     Labels,
+    Moment,
     Name,
     Path,
     Quantity,
@@ -221,8 +222,8 @@ class TaskLogsQuery(Body):
     after: Annotated[int, Meta(ge=0, le=1 << 53)] | UnsetType = UNSET
     limit: Annotated[int, Meta(ge=1, le=1000)] = 1000
     tail: Annotated[int, Meta(ge=0, le=1000)] | UnsetType = UNSET
-    since: Annotated[str, Meta(max_length=40)] | UnsetType = UNSET
-    until: Annotated[str, Meta(max_length=40)] | UnsetType = UNSET
+    since: Moment | UnsetType = UNSET
+    until: Moment | UnsetType = UNSET
     stream: Literal["stdout", "stderr", "system"] | UnsetType = UNSET
 
 

@@ -134,10 +134,11 @@ class Reader:
         }
         self._backlog.clear()
         self._backlog_size = 0
-        self.end(self.format.event("gap", gap))
+        self.end(self.format.event("gap", gap), STALLED_SECS)
 
-    def end(self, last: bytes = b"") -> None:
-        """Sends `last`; `closed` is done once it is out. A client that does not take it is cut after a while."""
+    def end(self, last: bytes = b"", patience: float | None = None) -> None:
+        """Sends `last`; `closed` is done once it is out. A client that does not take it is cut after `patience`
+        seconds, `FAREWELL_SECS` unless stated."""
         if not self.is_open:
             return
         self.send_own(last)
@@ -145,7 +146,9 @@ class Reader:
         if self._writing is None:
             self.gone()
             return
-        asyncio.get_running_loop().call_later(FAREWELL_SECS, self._stream_gone)
+        asyncio.get_running_loop().call_later(
+            FAREWELL_SECS if patience is None else patience, self._stream_gone
+        )
 
     def gone(self) -> None:
         """The connection closed."""

@@ -1,4 +1,5 @@
-"""The words of bodies and queries: kinds of values that several schemas share. See `handlers.schemas`. Pure."""
+"""The words of bodies and queries: kinds of values that several schemas share. See `handlers.schemas`. Pure, but that
+moments may be told from now."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 from handlers import quantities
-from platformd import ids
+from platformd import clock, ids
 from platformd.domain.spec import ENV_NAME, parse_cpu, parse_memory
 
 TEN_YEARS = 315_360_000
@@ -60,6 +61,11 @@ def duration(low: float, high: float) -> Callable[[str | float], None]:
     return check
 
 
+def is_instant(text: str) -> None:
+    quantities.instant(text, clock.now())
+
+
+Moment = Annotated[str, Meta(max_length=40, extra={"check": is_instant})]
 Id = Annotated[
     str,
     Meta(

@@ -177,6 +177,23 @@ def test_fifty_orders_at_once_are_taken_one_after_the_other(server: Platform, ti
     assert server.wait(deployment["id"], lambda d: d["phase"] == "done")["status"] == "cancelled"
 
 
+def test_one_key_fifty_times_is_one_promotion(server: Platform, tiny: Path) -> None:
+    app = server.app()
+    deployment = server.deploy(tiny, app["id"])
+    key = {"Idempotency-Key": "promote once"}
+
+    def order(_: int) -> Answer:
+        body = {"environment": "production"}
+        return server.api("POST", f"/deployments/{deployment['id']}/promote", body, key)
+
+    with ThreadPoolExecutor(50) as pool:
+        answers = list(pool.map(order, range(50)))
+    assert {(answer.status, answer.body) for answer in answers} == {(201, answers[0].body)}
+    shown = server.api("GET", f"/apps/{app['id']}/deployments").json["deployments"]
+    assert [one["version"] for one in shown] == [2, 1]
+    current(server, answers[0].json["deployment_id"])
+
+
 def test_what_is_promoted_does_not_change_with_its_source(server: Platform, tiny: Path) -> None:
     app = server.app()
     source = server.deploy(tiny, app["id"], env={"LEVEL": "one"})

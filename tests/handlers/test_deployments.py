@@ -303,6 +303,10 @@ async def test_a_long_poll_without_a_change_returns_the_object(api: Served) -> N
     for query in ("wait=50ms", "wait=0.05&revision=99", "revision=7"):
         answer = await asyncio.wait_for(api.client.get(f"{path}?{query}"), 5)
         assert answer.json == deployment
+    ahead = asyncio.create_task(api.client.get(f"{path}?wait=500ms&revision=99"))
+    await asyncio.wait({ahead}, timeout=0.1)
+    changed = await api.change(deployment["id"])
+    assert (await ahead).json["revision"] == changed.revision, "as it is after the wait"
     for query in ("wait=61s", "wait=x", "wait=1s&revision=-1", "weit=1s"):
         (await api.client.get(f"{path}?{query}")).problem(422, "INVALID")
     assert api.actors.asked == []

@@ -74,6 +74,7 @@ async def test_selections(api: Served) -> None:
         ("task_id=7", ["/task_id"]),
         ("since=yesterday&until=x", ["/since", "/until"]),
         ("since=999999999d", ["/since"]),
+        ("limit=0&since=x&stream=foo", ["/limit", "/since", "/stream"]),
         ("follow=1", ["/follow"]),
     ],
 )

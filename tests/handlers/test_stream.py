@@ -282,10 +282,7 @@ async def test_readers_that_leave_leave_nothing(api: Served) -> None:
     await asyncio.to_thread(eventually, nothing_left)
 
 
-async def test_a_reader_that_does_not_read_is_told_and_closed_and_the_others_go_on(
-    api: Served, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sse, "FAREWELL_SECS", 30.0)
+async def test_a_reader_that_does_not_read_is_told_and_closed_and_the_others_go_on(api: Served) -> None:
     deployment = await api.deployment()
     lines = api.lines(deployment["id"])
     (first,) = lines.write("first")

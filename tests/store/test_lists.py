@@ -6,11 +6,14 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from platformd.domain.deployment.state import Deployment, Status
 from platformd.domain.operations import SaveDeployment
 from platformd.domain.snapshot import App, Artifact
 from platformd.domain.task import Task
+from platformd.store import MemoryStore
 from platformd.store.lists import SORT_ORDERS, SORTS, Page, page_of, versions_below
 from tests.store.samples import AT, done, make_app, make_artifact, make_deployment, make_task
 
@@ -82,6 +85,42 @@ def test_the_cursor_neither_skips_nor_repeats_while_versions_are_added(store, de
     assert ([made.identity.version for made in exact], end) == ([2, 1], None)
     assert versions_below(store.reader, app_id, 1, 2) == ([], None)
     assert versions_below(store.reader, app_id, 10**30, 1)[1] == 7
+
+
+@given(
+    moves=st.lists(st.one_of(st.integers(1, 5), st.just("add"), st.just("again")), max_size=30),
+    before=st.integers(0, 12),
+)
+@settings(max_examples=60, deadline=None)
+def test_whoever_adds_meanwhile_the_cursor_shows_each_of_the_first_page_on_once(moves, before):
+    """Pages of any size, versions added in between, a page asked for twice: what was there at the first page comes
+    once and in order, what came later never."""
+    store = MemoryStore()
+    try:
+        app_id = make_app(store).id
+        for _ in range(before):
+            make_deployment(store, app_id)
+        seen: list[int] = []
+        token, ended = None, False
+        asked: tuple[int | None, int] | None = None
+        there = before
+        for move in moves:
+            if move == "add":
+                make_deployment(store, app_id)
+                there += asked is None
+            elif move == "again" and asked is not None:
+                page, _ = versions_below(store.reader, app_id, *asked)
+                again = [record.identity.version for record in page]
+                assert asked[0] is None or again == seen[len(seen) - len(again) :]
+            elif move != "again" and not ended:
+                asked = (token, move)
+                page, token = versions_below(store.reader, app_id, token, move)
+                seen += [record.identity.version for record in page]
+                ended = token is None
+        assert seen == list(range(there, there - len(seen), -1))
+        assert not ended or len(seen) == there
+    finally:
+        store.close()
 
 
 def test_an_unreadable_row_does_not_end_the_cursor_list(store, deployments):
