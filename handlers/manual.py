@@ -7,11 +7,14 @@ from functools import cache
 from handlers import openapi
 from handlers.base import Handler
 from handlers.operation import Content, Scope, operation
-from platformd import manual
+from platformd import manual, reference
 from platformd.errors import NotFound
 
 PAGE = Content(("text/html",))
-_POLICY = "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+_POLICY = (
+    "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'"
+)
 
 
 class _PageHandler(Handler):
@@ -72,4 +75,4 @@ class ManualPageHandler(_PageHandler):
 
 @cache
 def _reference(routes: openapi.Routes, version: str) -> str:
-    return manual.api_reference(openapi.document(routes, version))
+    return reference.page(openapi.document(routes, version))

@@ -1,24 +1,36 @@
-"""The manual as HTML: the pages of platformd/docs, and a reference of the API made from its OpenAPI document.
+"""The manual as HTML: the pages of platformd/docs, with their diagrams drawn.
 
 Called by the handler of `/docs`, on its loop's thread; pages are made once. Pure but for reading the package's files.
+The API's reference is `platformd.reference`'s.
 """
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 from html import escape
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 from markdown_it import MarkdownIt
+from markdown_it.token import Token
+
+from platformd import diagrams
 
 ROOT = Path(__file__).with_name("docs")
 API = "api"
+# Pages that are named nowhere here stand under the last heading.
+CHAPTERS: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("Begin", ("tutorial", "concepts")),
+    ("Use", ("cli", "client", "builds", "webhooks", "docker", API)),
+    ("Operate", ("operations", "settings", "security", "metrics", "limits")),
+    ("Background", ("comparison", "benchmarks", "decisions")),
+)
 _LINK = re.compile(r'href="([a-z-]+)\.md(#[^"]*)?"')
 _OUTSIDE = re.compile(r'href="\.\./[^"]*"')
+_LONG = 4
+"""A page with so many sections begins with a list of them."""
 
 
 @cache
@@ -32,12 +44,21 @@ def stylesheet() -> bytes:
     return (ROOT / "site" / "style.css").read_bytes()
 
 
+@cache
 def index() -> str:
-    rows = "".join(
-        f'<li><a href="/docs/{name}">{escape(title)}</a></li>'
-        for name, title in [*((name, _title(name)) for name in names()), (API, "API reference")]
+    chapters = "".join(
+        f"<h2>{heading}</h2><ul class='pages'>"
+        + "".join(
+            f'<li><a href="/docs/{name}">{escape(title)}</a>{_lead(name)}</li>' for name, title in pages
+        )
+        + "</ul>"
+        for heading, pages in _chapters()
     )
-    return _page("Manual", f"<h1>platformd</h1><ul>{rows}</ul>")
+    lead = (
+        "<p>Versions of your apps on one Linux machine, behind a REST and SSE API. Apps that nobody calls sleep; "
+        "the next request is held, wakes its app in milliseconds, and is answered.</p>"
+    )
+    return framed("", "Manual", f"<h1>platformd</h1>{lead}{chapters}")
 
 
 @cache
@@ -45,28 +66,88 @@ def page(name: str) -> str | None:
     """A page of the manual; None when there is none of that name."""
     if name not in names():
         return None
-    html = MarkdownIt("commonmark", {"html": False}).enable("table").render(_shown(name))
+    html = rendered(_shown(name))
     html = _LINK.sub(lambda found: f'href="/docs/{found[1]}{found[2] or ""}"', html)
     html = _OUTSIDE.sub("", html)
     html = html.replace("<table>", '<div class="wide" tabindex="0"><table>').replace(
         "</table>", "</table></div>"
     )
-    return _page(_title(name), html.replace("<pre>", '<pre tabindex="0">'))
+    return framed(name, _title(name), html.replace("<pre>", '<pre tabindex="0">'))
 
 
-def api_reference(document: Mapping[str, Any]) -> str:
-    """Every path of an OpenAPI document: parameters, body, answers and codes of errors."""
-    parts = ['<h1>API reference</h1><p>Made from <a href="/api/v1/openapi.json">openapi.json</a>.</p>']
-    for path, item in document["paths"].items():
-        for method, found in item.items():
-            parts.extend(_operation(path, method.upper(), found))
-    parts.append("<h2>Types</h2>")
-    for name, schema in document["components"]["schemas"].items():
-        text = escape(json.dumps(schema, indent=2, ensure_ascii=False))
-        parts.append(
-            f'<h3 id="{escape(name)}">{escape(name)}</h3><pre tabindex="0"><code>{text}</code></pre>'
+def rendered(text: str) -> str:
+    """Markdown as HTML: headings can be linked to, a long page lists its sections, state diagrams are pictures."""
+    markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
+    tokens = markdown.parse(text)
+    sections = [*_anchored(tokens)]
+    parts, start = [], 0
+    for place, token in enumerate(tokens):
+        if token.type == "fence" and token.info == "mermaid":
+            parts.append(markdown.renderer.render(tokens[start:place], markdown.options, {}))
+            parts.append(diagrams.html(token.content))
+            start = place + 1
+    parts.append(markdown.renderer.render(tokens[start:], markdown.options, {}))
+    html = "".join(parts)
+    if len(sections) < _LONG:
+        return html
+    title, end, rest = html.partition("</h1>")
+    return f"{title}{end}{contents(sections)}{rest}"
+
+
+def contents(sections: Sequence[tuple[str, str]]) -> str:
+    """A list of (anchor, HTML) of what is on the page."""
+    links = "".join(f'<li><a href="#{anchor}">{shown}</a></li>' for anchor, shown in sections)
+    return f'<nav class="contents" aria-label="On this page"><ul>{links}</ul></nav>'
+
+
+def framed(name: str, title: str, body: str) -> str:
+    """A whole page; `name` is the one that the list of pages marks."""
+    return (
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)} - platformd</title>'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        '<link rel="icon" href="/dashboard/icon.svg" type="image/svg+xml">'
+        '<link rel="stylesheet" href="/dashboard/theme.css"><link rel="stylesheet" href="/docs/style.css"></head>'
+        '<body><a class="skip" href="#main">Skip to content</a><header class="top">'
+        '<a class="brand" href="/docs">platformd <span>manual</span></a>'
+        '<a href="/">Dashboard</a></header><div class="frame"><nav class="pages" aria-label="Manual">'
+        f'{_links(name)}</nav><main id="main">{body}</main></div></body></html>'
+    )
+
+
+def _links(shown: str) -> str:
+    return "".join(
+        f"<details open><summary>{heading}</summary><ul>"
+        + "".join(
+            f'<li><a href="/docs/{name}"{_current(name, shown)}>{escape(title)}</a></li>'
+            for name, title in pages
         )
-    return _page("API reference", "\n".join(parts))
+        + "</ul></details>"
+        for heading, pages in _chapters()
+    )
+
+
+def _current(name: str, shown: str) -> str:
+    return ' aria-current="page"' if name == shown else ""
+
+
+def _chapters() -> Iterator[tuple[str, list[tuple[str, str]]]]:
+    """Headings with (name, title) of the pages that there are."""
+    there = {*names(), API}
+    named = {name for _, pages in CHAPTERS for name in pages}
+    for number, (heading, pages) in enumerate(CHAPTERS, 1):
+        others = sorted(there - named) if number == len(CHAPTERS) else []
+        yield heading, [(name, _title(name)) for name in (*pages, *others) if name in there]
+
+
+def _anchored(tokens: Sequence[Token]) -> Iterator[tuple[str, str]]:
+    """Gives each section's heading an id; yields (id, HTML) of them."""
+    for heading, inline in pairwise(tokens):
+        if heading.type != "heading_open" or heading.tag not in ("h2", "h3"):
+            continue
+        anchor = re.sub(r"[^a-z0-9]+", "-", inline.content.lower()).strip("-")
+        heading.attrSet("id", anchor)
+        if heading.tag == "h2":
+            yield anchor, escape(inline.content.replace("`", ""))
 
 
 def _shown(name: str) -> str:
@@ -75,66 +156,19 @@ def _shown(name: str) -> str:
 
 
 def _title(name: str) -> str:
+    if name == API:
+        return "API reference"
     first = (ROOT / f"{name}.md").read_text().partition("\n")[0]
     return first.removeprefix("# ")
 
 
-def _page(title: str, body: str) -> str:
-    links = "".join(f'<a href="/docs/{name}">{escape(_title(name))}</a>' for name in names())
-    return (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)} - platformd</title>'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        '<link rel="stylesheet" href="/docs/style.css"></head>'
-        f'<body><nav aria-label="Manual"><a href="/docs">platformd</a>{links}<a href="/docs/{API}">API</a></nav>'
-        f"<main>{body}</main></body></html>"
-    )
-
-
-def _operation(path: str, method: str, found: Mapping[str, Any]) -> Iterator[str]:
-    yield f'<h2 id="{escape(found["operationId"])}"><code>{method} {escape(path)}</code></h2>'
-    scope = found.get("x-scope", "none: public")
-    yield f"<p>{escape(found['summary'])}. Scope: {escape(scope)}.</p>"
-    if "description" in found:
-        yield f"<p>{escape(found['description'])}</p>"
-    rows = [
-        (each["name"], each["in"], _type(each["schema"]), "yes" if each.get("required") else "")
-        for each in found["parameters"]
-    ]
-    yield from _table(("parameter", "in", "type", "required"), rows)
-    for media, body in found.get("requestBody", {}).get("content", {}).items():
-        yield f"<p>Body: <code>{escape(media)}</code>, {_type(body['schema'])}</p>"
-        for example in body.get("examples", {}).values():
-            text = escape(json.dumps(example["value"], indent=2, ensure_ascii=False))
-            yield f'<pre tabindex="0"><code>{text}</code></pre>'
-    answers = [
-        (
-            status,
-            escape(answer["description"]),
-            ", ".join(_type(each["schema"]) for each in answer.get("content", {}).values()),
-        )
-        for status, answer in found["responses"].items()
-    ]
-    yield from _table(("status", "meaning, codes", "body"), answers)
-
-
-def _table(heads: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
-    """Cells are HTML."""
-    if not rows:
-        return
-    head = "".join(f'<th scope="col">{name}</th>' for name in heads)
-    lines = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows)
-    yield f'<div class="wide" tabindex="0"><table><thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table></div>'
-
-
-def _type(schema: Mapping[str, Any]) -> str:
-    if reference := schema.get("$ref"):
-        name = escape(reference.rpartition("/")[2])
-        return f'<a href="#{name}">{name}</a>'
-    for choice in ("anyOf", "oneOf", "allOf"):
-        if choice in schema:
-            return " or ".join(dict.fromkeys(_type(each) for each in schema[choice]))
-    if schema.get("type") == "array":
-        return "array of " + _type(schema.get("items", {}))
-    if "enum" in schema:
-        return " or ".join(f"<code>{escape(str(each))}</code>" for each in schema["enum"])
-    return escape(str(schema.get("format") or schema.get("type", "anything")))
+def _lead(name: str) -> str:
+    """What a page is about: its first sentence, where it begins with one."""
+    if name == API:
+        return " Every operation with its parameters, bodies, answers and codes."
+    paragraphs = _shown(name).split("\n\n")
+    first = paragraphs[1].replace("\n", " ") if len(paragraphs) > 1 else ""
+    if not re.match(r"[A-Za-z`]", first) or len(first) > 600:
+        return ""
+    sentence = re.split(r"(?<=[.:])\s", first)[0].rstrip(":.")
+    return " " + re.sub(r"</?p>", "", MarkdownIt("commonmark", {"html": False}).renderInline(sentence)) + "."

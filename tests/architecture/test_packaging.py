@@ -19,6 +19,10 @@ LEFT_OUT = shutil.ignore_patterns(".*", "__pycache__", "tests", "build", "*.egg-
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_wheel(tmp_path_factory)
+
+
+def build_wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Built from a copy, as building leaves folders beside the sources."""
     copy, out = tmp_path_factory.mktemp("copy") / "src", tmp_path_factory.mktemp("wheel")
     shutil.copytree(ROOT, copy, ignore=LEFT_OUT)

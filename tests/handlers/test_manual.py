@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from handlers.routes import ROUTES
-from platformd import manual
+from platformd import manual, reference
 from tests.handlers.served import Served
 
 
@@ -47,5 +47,5 @@ async def test_a_page_that_is_not_there_names_those_that_are(api: Served) -> Non
 
 def test_markup_in_a_page_is_text() -> None:
     document = {"paths": {}, "components": {"schemas": {"<b>": {"description": "<script>"}}}}
-    shown = manual.api_reference(document)
+    shown = reference.page(document)
     assert "<script>" not in shown and "<b>" not in shown
