@@ -91,7 +91,12 @@ def test_a_container_of_no_task_is_removed(engine: DockerEngine) -> None:
         rig.restart()
         rig.driver.adopt(rig.task(kept), kept)
         rig.driver.end_strays([kept.task_id])
-        eventually(lambda: [one["Labels"]["platformd.task"] for one in rig.containers()] == [kept.task_id])
+
+        def left() -> list[str]:
+            rig.driver.reconcile()
+            return [one["Labels"]["platformd.task"] for one in rig.containers()]
+
+        eventually(lambda: left() == [kept.task_id], 20, every=1.0)
         assert stray.task_id != kept.task_id
     finally:
         rig.close()

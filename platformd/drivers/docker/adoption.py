@@ -27,6 +27,7 @@ from platformd.drivers.docker.stats import Meter
 from platformd.drivers.workers import Workers
 from platformd.observability import get_logger
 
+SUSPECTED_SECS = 5.0
 _log = get_logger("docker")
 
 
@@ -44,6 +45,8 @@ class Adoptions:
         self._engine, self._workers, self._facts, self._ends = engine, workers, facts, ends
         self._freezer, self._spares, self._settings = freezer, spares, settings
         self._known: frozenset[str] | None = None
+        self._suspected: dict[str, float] = {}
+        """Running containers of no task, and since when: a start that was put off may come back to one."""
 
     def known(self, task_ids: Iterable[str]) -> None:
         """Recovery is over: these tasks are being taken over, all others are strays."""
@@ -131,14 +134,19 @@ class Adoptions:
             return None
 
     def _end_strays(self, found: Iterable[Mapping[str, Any]], known: Container[object]) -> None:
+        now, before, self._suspected = clock.monotonic(), self._suspected, {}
         for one in found:
-            task_id = (one.get("Labels") or {}).get(TASK)
+            task_id, container = (one.get("Labels") or {}).get(TASK), one["Id"]
             if task_id in known or self._spares.knows(one):
                 continue
+            since = before.get(container, now)
+            if one.get("State") == "running" and now - since < SUSPECTED_SECS:
+                self._suspected[container] = since
+                continue
             _log.warning(
-                "a container that belongs to no task is removed", container=one["Id"][:12], task_id=task_id
+                "a container that belongs to no task is removed", container=container[:12], task_id=task_id
             )
-            self._ends.remove(one["Id"])
+            self._ends.remove(container)
 
     def _sample(self, run: Run, meter: Meter) -> None:
         container = run.container or ""

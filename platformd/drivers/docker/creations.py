@@ -48,12 +48,9 @@ class Creations:
         port = containers.port_of(order, image.details)
         config = containers.config_of(order, image.reference, port, publish, self._settings)
         name = containers.name_of(order)
-        try:
-            container = self._create(config, name)
-        except EngineError as error:
-            if not error.conflict:
-                raise
-            container = self._made_before(order.task_id, name, config)
+        container = self._create(config, name) or self._made_before(order.task_id, name, config)
+        if container is None:
+            raise EngineError(409, f"the engine has and has not a container named {name}")
         return Creation(
             container=container,
             image=image,
@@ -69,12 +66,24 @@ class Creations:
         config = containers.config_of(order, made.image.reference, made.port, made.published, self._settings)
         return bool(config["Labels"][CONFIG] == made.config)
 
-    def _create(self, config: Config, name: str) -> str:
-        return str(self._engine.call(lambda client: client.create_container_from_config(config, name))["Id"])
+    def _create(self, config: Config, name: str) -> str | None:
+        """None when the name is taken."""
+        try:
+            made = self._engine.call(lambda client: client.create_container_from_config(config, name))
+        except EngineError as error:
+            if error.conflict:
+                return None
+            raise
+        return str(made["Id"])
 
-    def _made_before(self, task_id: str, name: str, config: Config) -> str:
-        """An earlier try, or the preparation of this start, has left a container of that name."""
-        details = self._engine.call(lambda client: client.inspect_container(name))
+    def _made_before(self, task_id: str, name: str, config: Config) -> str | None:
+        """An earlier try, or the preparation of this start, has left a container of that name; None if not."""
+        try:
+            details = self._engine.call(lambda client: client.inspect_container(name))
+        except EngineError as error:
+            if error.missing:
+                return self._create(config, name)
+            raise
         labels = details["Config"].get("Labels") or {}
         if labels.get(TASK) != task_id:
             raise Refused("NAME_TAKEN", f"another container has the name {name}; remove or rename it")

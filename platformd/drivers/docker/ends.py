@@ -86,7 +86,13 @@ class Ends:
             if error.transient:
                 self._again(run, lambda: self.kill(run))
                 return
-        self._workers.later(_KILLED_SECS, lambda: run.line.add(lambda: self.conclude(run)))
+        self._workers.later(_KILLED_SECS, lambda: run.line.add(lambda: self._see_it_dead(run)))
+
+    def _see_it_dead(self, run: Run) -> None:
+        """What was killed and runs on, whatever the engine said, is killed again."""
+        self.conclude(run)
+        if run.told is None and not run.ending:
+            self._again(run, lambda: self.kill(run))
 
     def sweep(self, run: Run) -> None:
         """Remove it, then Swept."""

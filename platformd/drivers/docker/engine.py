@@ -42,6 +42,11 @@ class EngineError(Exception):
         return self.status >= 500
 
     @property
+    def passing(self) -> bool:
+        """Another try to start may find it otherwise: it stumbled, or somebody removes what it speaks of."""
+        return self.transient or self.missing or self.conflict
+
+    @property
     def missing(self) -> bool:
         return self.status == 404
 

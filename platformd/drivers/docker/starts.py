@@ -116,7 +116,7 @@ class Starts:
     def _refused(self, run: Run, error: EngineError) -> None:
         """An engine that stumbles is asked again a few times; what it refuses is final."""
         run.tries += 1
-        if error.transient and run.tries < TRIES and not is_about_the_app(error.message):
+        if error.passing and run.tries < TRIES and not is_about_the_app(error.message):
             self._workers.later(0.2 * 4**run.tries, lambda: run.line.add(lambda: self.bring_up(run)))
             return
         self._fails(run, reason_of(error))
