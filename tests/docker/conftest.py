@@ -33,20 +33,20 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DockerEngine]:
             running.start()
         except CannotRun as reason:
             pytest.skip(f"no Docker engine: {reason}")
-        _make_images(running, tmp_path_factory.mktemp("images"))
+        make_images(running, tmp_path_factory.mktemp("images"))
         yield running
     finally:
         running.close()
 
 
-def _make_images(engine: DockerEngine, folder: Path) -> None:
+def make_images(engine: DockerEngine, folder: Path) -> None:
     """Programs see that they are process 1, for which signals without a handler have no effect: so they have one."""
     app, tiny = folder / "app", folder / "tiny"
-    _compile(TESTS / "drivers" / "apps" / "app.c", app)
-    _compile(TESTS / "e2e" / "apps" / "tiny.c", tiny)
+    compile_static(TESTS / "drivers" / "apps" / "app.c", app)
+    compile_static(TESTS / "e2e" / "apps" / "tiny.c", tiny)
     engine.make_image(APP, {"app": app}, 'CMD ["/app"]', "ENV ANY=1", "ENV SLOW_TERM_MS=1", "EXPOSE 8080")
     engine.make_image(TINY, {"tiny": tiny}, 'CMD ["/tiny"]', "ENV TERM_MS=0", "EXPOSE 8080")
 
 
-def _compile(source: Path, binary: Path) -> None:
+def compile_static(source: Path, binary: Path) -> None:
     subprocess.run(["gcc", "-O2", "-static", "-o", binary, source], check=True)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 _HEAD_END = b"\r\n\r\n"
+_TLS_HELLO = b"\x16\x03"
 
 
 @dataclass
@@ -31,12 +32,14 @@ class Fault:
 
 @dataclass
 class Proxy:
-    """`faults` may be changed at any time. While `stalled` is set, answers stop after `pass_bytes` bytes."""
+    """`faults` may be changed at any time. Answers stop after `pass_bytes` bytes until
+    `go_on` is set."""
 
     target: str | tuple[str, int]
     faults: list[Fault] = field(default_factory=list)
     go_on: threading.Event = field(default_factory=threading.Event)
     pass_bytes: int | None = None
+    stalled: int = 0
 
     def fail(self, pattern: str, **how: object) -> Fault:
         fault = Fault(pattern, **how)  # type: ignore[arg-type]
@@ -82,6 +85,7 @@ class Proxy:
                 peer.sendall(block[: len(block) * 2 // 3 if b"{" in block else 10])
                 break
             if self.pass_bytes is not None and passed >= self.pass_bytes:
+                self.stalled += 1
                 self.go_on.wait(60)
             peer.sendall(block)
             passed += len(block)
@@ -103,7 +107,7 @@ def _request(peer: socket.socket) -> tuple[bytes, bytes]:
     data = b""
     while _HEAD_END not in data:
         block = peer.recv(65536)
-        if not block:
+        if not block or block.startswith(_TLS_HELLO):  # whoever is told so tries without
             return b"", b""
         data += block
     head, _, body = data.partition(_HEAD_END)

@@ -2,30 +2,49 @@
 
 from __future__ import annotations
 
+import os
 import socket
+import tempfile
+import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from platformd.domain.events import Exited, LaunchWaits, Probed
-from tests.docker.conftest import APP, _make_images
+from platformd.domain.events import Exited, ImageWanted, LaunchWaits, Probed
+from platformd.drivers.docker.driver import CALLS_AT_ONCE
+from tests.docker.conftest import APP, TESTS, compile_static, make_images
 from tests.docker.engine import CannotRun, DockerEngine
+from tests.docker.proxy import tcp_proxy
+from tests.docker.registry import registry
 from tests.docker.rig import DockerRig
+from tests.docker.test_images import publish
 from tests.support import eventually
 
 pytestmark = pytest.mark.needs("engine")
 COUNTED = 2000
 
 
+@pytest.fixture(params=[["--live-restore"], []], ids=["live-restore", "plain"])
+def either_engine(engine: DockerEngine, request: pytest.FixtureRequest) -> Iterator[DockerEngine]:
+    """One that a test may stop; its containers outlive it, or end with it."""
+    yield from _own(*request.param)
+
+
 @pytest.fixture
-def own_engine(engine: DockerEngine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[DockerEngine]:
+def own_engine(engine: DockerEngine) -> Iterator[DockerEngine]:
     """One that a test may stop; its containers outlive it."""
+    yield from _own("--live-restore")
+
+
+def _own(*flags: str) -> Iterator[DockerEngine]:
     try:
-        running = DockerEngine("--live-restore").start()
+        running = DockerEngine(*flags).start()
     except CannotRun as reason:
         pytest.skip(f"no second Docker engine: {reason}")
     try:
-        _make_images(running, tmp_path_factory.mktemp("images"))
+        with tempfile.TemporaryDirectory() as folder:
+            make_images(running, Path(folder))
         yield running
     finally:
         running.close()
@@ -59,11 +78,12 @@ def test_an_engine_that_never_answers_holds_up_nobody(engine: DockerEngine, tmp_
         rig = DockerRig(engine, address=f"unix://{path}")
         try:
             eventually(lambda: rig.driver.engine.away, timeout=20)
-            orders = [rig.order() for _ in range(200)]
+            orders, threads = [rig.order() for _ in range(1000)], threading.active_count()
             for order in orders:
                 rig.driver.launch(order)
             for order in orders:
                 assert rig.wait(order, LaunchWaits).reason.code == "ENGINE_UNAVAILABLE"
+            assert threading.active_count() <= threads + CALLS_AT_ONCE
         finally:
             rig.close()
 
@@ -111,3 +131,39 @@ def test_memory_beyond_the_limit_ends_it(engine: DockerEngine) -> None:
         assert not rig.facts(order, Probed)
     finally:
         rig.close()
+
+
+def _publish_a_new_one(engine: DockerEngine, image: str) -> None:
+    """Of a layer that the engine does not have yet."""
+    with tempfile.TemporaryDirectory() as folder:
+        app = Path(folder) / "app"
+        compile_static(TESTS / "drivers" / "apps" / "app.c", app)
+        files: dict[str, Path | bytes] = {"app": app, "pad": os.urandom(1 << 20)}
+        engine.make_image("platformd-test/new:1", files, 'CMD ["/app"]', "ENV ANY=1", "EXPOSE 8080")
+    publish(engine, image, "platformd-test/new:1")
+    with engine.client() as client:
+        client.remove_image("platformd-test/new:1")
+
+
+def test_an_engine_that_ends_in_the_middle_of_a_pull(own_engine: DockerEngine) -> None:
+    """Nothing fails for it; there again it pulls anew."""
+    with registry() as host:
+        _publish_a_new_one(own_engine, f"{host}/team/app:1")
+        name, _, port = host.partition(":")
+        with tcp_proxy(name, int(port)) as (proxy, beside):
+            proxy.pass_bytes = 4096
+            rig = DockerRig(own_engine)
+            try:
+                order = rig.order(image=f"{beside}/team/app:1")
+                rig.driver.launch(order)
+                rig.wait(order, ImageWanted)
+                eventually(lambda: proxy.stalled)
+                own_engine.stop()
+                assert rig.wait(order, LaunchWaits).reason.code == "ENGINE_UNAVAILABLE"
+                proxy.go_on.set()
+                own_engine.start()
+                eventually(lambda: not rig.driver.engine.away, timeout=20)
+                rig.driver.launch(order)
+                rig.wait(order, Probed)
+            finally:
+                rig.close()

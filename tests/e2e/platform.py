@@ -39,7 +39,12 @@ class Answer:
 
 
 class Platform:
-    """`platformd serve` on free ports over one data directory; may be killed and started again."""
+    """`platformd serve` on free ports over one data directory; may be killed and started again.
+
+    Of other kinds of tasks, starts and ends may take `start_secs` longer, and of crowds there is one in `share`."""
+
+    start_secs = 0.0
+    share = 1
 
     def __init__(self, data_dir: Path, *flags: str, env: Mapping[str, str] | None = None) -> None:
         self.data_dir = data_dir
@@ -157,6 +162,10 @@ class Platform:
         raw = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
         given = {"Content-Type": "application/json"} if not isinstance(body, bytes) else {}
         return self._call(self.api_url, method, f"/api/v1{path}", raw, {**given, **(headers or {})})
+
+    def readyz(self) -> Any:
+        """What it says of its parts, well or not."""
+        return self._call(self.api_url, "GET", "/readyz", None, {}).json
 
     def get(
         self, host: str, path: str = "/", method: str = "GET", body: bytes | None = None, **headers: str

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
 from tests.e2e.platform import Platform, host_of
+from tests.e2e.processes import alive
 from tests.support import eventually
 
 pytestmark = pytest.mark.needs("python3 for tasks")
@@ -84,7 +84,7 @@ def test_it_thaws_within_a_moment(counter: Counter) -> None:
         began = time.monotonic()
         counter.count()
         took.append(time.monotonic() - began)
-    assert statistics.quantiles(took, n=20)[-1] < 0.025
+    assert statistics.quantiles(took, n=20)[-1] < 0.025 + counter.server.start_secs / 100
 
 
 def test_it_freezes_when_it_is_idle_and_not_under_a_request(server: Platform, common: Path) -> None:
@@ -98,12 +98,11 @@ def test_it_freezes_when_it_is_idle_and_not_under_a_request(server: Platform, co
 
 def test_frozen_then_cancelled_it_hears_the_signal(counter: Counter) -> None:
     counter.server.sleep(counter.id)
-    pid = counter.task["pid"]
     assert counter.server.api("POST", f"/deployments/{counter.id}/cancel").status == 200
     [task] = counter.server.ended_tasks(counter.id)
     assert counter.mark.read_text() == "terminated"
     assert (task["exit_code"], task["signal"], task["frozen"]) == (0, None, False)
-    assert not psutil.pid_exists(pid)
+    assert not alive(counter.id)
     grown = counter.child.stat().st_size
     assert counter.server.wait(counter.id, lambda d: d["phase"] == "done")["status"] == "cancelled"
     assert counter.child.stat().st_size == grown

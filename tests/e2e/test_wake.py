@@ -34,7 +34,7 @@ def test_a_thousand_requests_start_an_app_once(server: Platform, tiny: Path, com
     assert starts(count) == 2
     assert any("wake;dur=" in answer.headers["server-timing"] for answer in answers)
     # 500 ms beyond the start on a quiet machine; a crowded one makes the thousand connections alone slower.
-    assert percentile(answers, 0.99) < 0.3 + 1.0
+    assert percentile(answers, 0.99) < 0.3 + 1.0 + server.start_secs
 
 
 @pytest.mark.needs("python3 for tasks")
@@ -76,7 +76,7 @@ def test_health_decides_when_requests_may_come(server: Platform, tiny: Path) -> 
     [first, *rest] = sorted(herd(server.gateway_url, host, 20), key=lambda answer: answer.ended)
     assert {answer.status for answer in (first, *rest)} == {200}
     assert first.seconds >= 0.78  # the app's clock began a little after the request's
-    assert first.seconds < 0.85 + 0.5
+    assert first.seconds < 0.85 + 0.5 + server.start_secs
     assert server.get(host, "/hits").text == "20\n"
 
 
@@ -129,18 +129,14 @@ def test_a_large_body_waits_outside_our_memory(server: Platform, rich: Path) -> 
 
 def test_a_hundred_apps_wake_together(server: Platform, tiny: Path) -> None:
     """All of them are served; they start some at a time, so that the first ones are not as slow as the last."""
-    artifact = server.artifact(tiny.read_bytes())
-    deployments = []
-    for _ in range(100):
-        app = server.app()["id"]
-        body = {"artifact_id": artifact, "replicas": 0, "env": {"START_MS": "100"}}
-        made = server.api("POST", f"/apps/{app}/deployments", body)
-        assert made.status == 201, made.text
-        deployments.append(made.json)
+    count, env = 100 // server.share, {"START_MS": "100"}
+    deployments = [server.deploy(tiny, wait=False, replicas=0, env=env) for _ in range(count)]
     hosts = [host_of(deployment) for deployment in deployments]
     answers = together(*(fetch(server.gateway_url, host, "/pid") for host in hosts))
-    assert [answer.status for answer in answers] == [200] * 100
-    assert len({answer.text for answer in answers}) == 100
+    assert [answer.status for answer in answers] == [200] * count
+    assert len({answer.text for answer in answers}) == (
+        count if server.share == 1 else 1
+    )  # its own pid 1 in each
 
     tasks = [eventually(lambda d=d: server.tasks(d["id"], "running"))[0] for d in deployments]
     places = 4 * len(os.sched_getaffinity(0))

@@ -51,4 +51,4 @@ signal.signal(signal.SIGTERM, end)
 threading.Thread(target=work, daemon=True).start()
 if "CHILD" in os.environ:
     subprocess.Popen([sys.executable, "-c", CHILD, os.environ["CHILD"]], start_new_session=True)
-ThreadingHTTPServer(("127.0.0.1", int(os.environ["PORT"])), Counting).serve_forever()
+ThreadingHTTPServer((os.environ["HOST"], int(os.environ["PORT"])), Counting).serve_forever()

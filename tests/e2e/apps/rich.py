@@ -113,7 +113,7 @@ async def client(reader, writer):
 
 async def main():
     await asyncio.sleep(int(os.environ.get("START_MS", 0)) / 1000)
-    server = await asyncio.start_server(client, "127.0.0.1", int(os.environ["PORT"]), backlog=1024)
+    server = await asyncio.start_server(client, os.environ["HOST"], int(os.environ["PORT"]), backlog=1024)
     async with server:
         await server.serve_forever()
 
