@@ -36,6 +36,8 @@ class Reading(Admitting):
 
     _waiting: asyncio.Future[Any] | None = None
     _client_left = False
+    given_up = False
+    """The client left before there was an answer: nothing that is sent now says what became of the request."""
 
     def decode_argument(self, value: bytes, name: str | None = None) -> str:
         """Path segments as text; ids in their canonical lower case."""
@@ -146,6 +148,7 @@ class Reading(Admitting):
             return await waiting
         except asyncio.CancelledError:
             if self._client_left:
+                self.given_up = True
                 raise Finish from None
             raise
         finally:

@@ -147,7 +147,7 @@ class Retrying(Reading):
 
     def finish(self, chunk: str | bytes | dict[str, Any] | None = None) -> asyncio.Future[None]:
         """With a key, only once the answer is stored."""
-        if self.request_key is None or not is_kept(self.get_status()):
+        if self.request_key is None or self.given_up or not is_kept(self.get_status()):
             return super().finish(chunk)
         if self._ending is None:
             assert chunk is None or isinstance(chunk, bytes), "what is kept are bytes"

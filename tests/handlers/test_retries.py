@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from freezegun import freeze_time
 
+from handlers.apps import AppsHandler
 from handlers.context import Context
 from platformd.domain import commands
 from platformd.domain.retries import KeepAnswer
@@ -299,6 +300,26 @@ async def test_an_upload_that_does_not_match_may_be_sent_again(api: Served) -> N
 
 
 # ---- clients that leave -------------------------------------------------------------------------------------
+
+
+async def test_what_was_given_up_with_its_client_is_no_answer(
+    api: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Work that is waited for no longer than its client waits: nothing is kept, the next one does it."""
+    post_app, begun = AppsHandler.post, asyncio.Event()
+
+    async def for_ever(handler: AppsHandler) -> None:
+        begun.set()
+        await handler.unless_closed(asyncio.Event().wait())
+
+    for_ever.operation = post_app.operation  # type: ignore[attr-defined]
+    monkeypatch.setattr(AppsHandler, "post", for_ever)
+    async with api.client.connected() as connection:
+        await connection.send(api.client.request("POST", APPS, {"name": "one"}, headers=KEY))
+        await begun.wait()
+    monkeypatch.setattr(AppsHandler, "post", post_app)
+    made = await post(api, APPS, {"name": "one"})
+    assert (made.status, made.json["name"]) == (201, "one")
 
 
 async def test_a_request_whose_client_left_is_answered_to_the_next(api: Served) -> None:
