@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.platform import Platform
+from tests.e2e.platform import Answer, Platform
 from tests.support import eventually
 
 
@@ -54,8 +54,25 @@ def test_tokens_are_made_and_revoked_while_the_server_runs(tmp_path: Path) -> No
         assert command("token", "revoke", "ci", "--data-dir", str(data)).returncode == 0
         eventually(lambda: status(made["token"]) == 401, 1)
         assert status(admin) == 200
+
+        mine, other = (_app(server, admin, name) for name in ("mine", "other"))
+        narrow = make(data, "--name", "narrow", "--scope", "read")["token"]
+        bound = make(data, "--name", "bound", "--scope", "deploy", "--app", mine)["token"]
+        for secret, app_id, wanted in ((narrow, mine, 403), (bound, mine, 201), (bound, other, 403)):
+            answer = _new_environment(server, secret, app_id)
+            assert (answer.status, secret in answer.text) == (wanted, False)
     finally:
         server.destroy()
+
+
+def _app(server: Platform, secret: str, name: str) -> str:
+    made = server.api("POST", "/apps", {"name": name}, {"Authorization": f"Bearer {secret}"})
+    return str(made.json["id"])
+
+
+def _new_environment(server: Platform, secret: str, app_id: str) -> Answer:
+    headers = {"Authorization": f"Bearer {secret}"}
+    return server.api("POST", f"/apps/{app_id}/environments", {"slug": "staging"}, headers)
 
 
 @pytest.mark.parametrize("words", [("--name", "x", "--app", "nowhere"), ("--scope", "root", "--name", "x")])
