@@ -11,7 +11,7 @@ from tornado.web import RequestHandler
 from handlers.retries import Retrying
 from platformd import metrics
 from platformd.errors import NotFound
-from platformd.observability import get_logger
+from platformd.observability import debugging, get_logger
 
 _log = get_logger("handlers")
 
@@ -37,6 +37,8 @@ def log_request(handler: RequestHandler) -> None:
     """One access line, and the count: the path without its query, which may hold a credential."""
     status, request = handler.get_status(), handler.request
     metrics.count_request(request.method or "", status)
+    if status < 400 and not debugging():
+        return
     line = _log.debug if status < 400 else _log.info if status < 500 else _log.warning
     line(
         "request",

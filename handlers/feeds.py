@@ -7,6 +7,7 @@ in one step of the loop: so nothing is missed and nothing comes twice. Loop thre
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -15,11 +16,12 @@ from handlers.sources import Line, Source, payloads
 from handlers.sse import Format, Reader, framed
 from platformd.observability import get_logger
 
-FLUSH_SECS = 0.02
+FLUSH_SECS = 0.03
 POLL_SECS = 5.0
 SETTLE_SECS = 0.2
 BATCH = 1000
 PAGE = 500
+REMEMBERED = 512 << 10  # bytes; a reader may be behind by several times as much
 
 _log = get_logger("handlers.feeds")
 
@@ -53,6 +55,9 @@ class Feeds:
     async def _catch_up(self, source: Source, reader: Reader) -> bool:
         while True:
             feed = self._feeds.get(source)
+            if feed is not None and feed.has_all_after(reader.position):
+                feed.repeat(reader)
+                return reader.is_open
             goal = feed.position if feed is not None else 0
             lines, upto = await source.read(self._context, reader.position, PAGE)
             if not await send_history(reader, lines):
@@ -69,7 +74,11 @@ class Feeds:
 
 
 class Feed:
-    """One followed source; lives while it has readers. `position` is the last id handed out."""
+    """One followed source; lives while it has readers. `position` is the last id handed out.
+
+    It remembers what it handed out last: who is only that far behind joins without a read of its own. Otherwise many
+    who come at once, each reading for itself while new lines come, would never catch up on a busy machine.
+    """
 
     def __init__(
         self, context: Context, source: Source, position: int, ended: Callable[[Source], None]
@@ -79,10 +88,24 @@ class Feed:
         self._source = source
         self._ended = ended
         self._readers: set[Reader] = set()
+        self._recent: deque[Line] = deque()
+        self._recent_size = 0
+        self._known_from = position  # whatever has an id above it is in `_recent`
         self._task = asyncio.create_task(self._run())
 
     def add(self, reader: Reader) -> None:
         self._readers.add(reader)
+
+    def has_all_after(self, position: int) -> bool:
+        """True when what was handed out after the id `position` is remembered."""
+        return position >= self._known_from
+
+    def repeat(self, reader: Reader) -> None:
+        """Gives `reader` what it lacks of what was handed out."""
+        missed = [line for line in self._recent if line[0] > reader.position]
+        for payload in payloads(missed, reader.format):
+            reader.send_own(payload)
+        reader.position = max(reader.position, self.position)
 
     def discard(self, reader: Reader) -> None:
         self._readers.discard(reader)
@@ -148,6 +171,14 @@ class Feed:
                     reader.send(payload, chunk)
             reader.position = max(reader.position, last)
         self.position = last
+        self._remember(lines)
+
+    def _remember(self, lines: list[Line]) -> None:
+        self._recent.extend(lines)
+        self._recent_size += sum(len(data) for _, data in lines)
+        while self._recent_size > REMEMBERED:
+            self._known_from, forgotten = self._recent.popleft()
+            self._recent_size -= len(forgotten)
 
     def _end(self, state: dict[str, Any]) -> None:
         for reader in tuple(self._readers):

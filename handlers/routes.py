@@ -45,7 +45,10 @@ SEGMENT = r"([^/]+)"
 SLUG = r"([a-z0-9-]{1,32})"
 API = "/api/v1"
 
-ROUTES: tuple[tuple[str, type[Handler]], ...] = (
+ROUTES: tuple[
+    tuple[str, type[Handler]], ...
+] = (  # tried one after the other: what is asked for most comes first
+    (rf"{API}/deployments/{ID}", deployments.OneDeploymentHandler),
     (r"/", dashboard.DashboardHandler),
     (r"/dashboard/([a-z0-9./-]+)", dashboard.DashboardFileHandler),
     (r"/healthz", system.HealthHandler),
@@ -57,7 +60,6 @@ ROUTES: tuple[tuple[str, type[Handler]], ...] = (
     (rf"/docs/{SLUG}", manual.ManualPageHandler),
     (rf"{API}/version", system.VersionHandler),
     (rf"{API}/openapi.json", documents.OpenApiHandler),
-    (rf"{API}/deployments/{ID}", deployments.OneDeploymentHandler),
     (rf"{API}/deployments/{ID}/promote", promotions.PromoteHandler),
     (rf"{API}/deployments/{ID}/cancel", deployments.CancelHandler),
     (rf"{API}/deployments/{ID}/wake", deployments.WakeHandler),

@@ -79,6 +79,11 @@ def configure(format: str | None, level: str, *, process: str, stream: IO[str] |
     threading.excepthook = _log_uncaught_in_thread
 
 
+def debugging() -> bool:
+    """True when debug lines are written: what is made for them only need not be made otherwise."""
+    return logging.root.isEnabledFor(logging.DEBUG)
+
+
 def dump_stacks_on_signal(stream: IO[str] | None = None) -> None:
     """SIGUSR1 writes the stack of each thread to `stream` (stderr), even while the interpreter is stuck."""
     faulthandler.register(signal.SIGUSR1, file=stream or sys.stderr, all_threads=True)

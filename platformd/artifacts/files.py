@@ -28,6 +28,14 @@ _HEAD = 4
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
+def _head(path: Path) -> bytes:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.read(descriptor, _HEAD)
+    finally:
+        os.close(descriptor)
+
+
 class ArtifactFiles:
     """A folder of executables. The folder can be entered but not listed by others, so that a task's user reaches
     the one it is told of."""
@@ -50,8 +58,7 @@ class ArtifactFiles:
     def kind(self, sha256: str) -> str:
         """ "elf" or "script" (`#!`) for what a kernel starts, else "unknown"; also when the bytes are gone."""
         try:
-            with self.path(sha256).open("rb") as file:
-                head = file.read(_HEAD)
+            head = _head(self.path(sha256))
         except FileNotFoundError:
             return "unknown"
         if head == b"\x7fELF":

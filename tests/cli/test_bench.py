@@ -21,6 +21,10 @@ RUNS: dict[str, tuple[tuple[str, ...], set[str]]] = {
         ("--stored", "100", "--seconds", "1"),
         {"stored", "seconds", "connections", "get_status", "create"},
     ),
+    "sse": (
+        ("--readers", "5", "--rate", "50", "--seconds", "2"),
+        {"readers", "rate", "seconds", "lines", "fewest", "p50", "p99", "worst", "core", "user", "system"},
+    ),
     "fleet": (("--apps", "5", "--sleeping", "30"), {"apps", "sleeping", "asleep", "at_once", "awake"}),
 }
 
@@ -60,6 +64,10 @@ def test_a_short_run(name: str) -> None:
                 assert set(load["statuses"]) == {status}
                 assert load["answers"] > 10
                 assert 0 < load["p50"] <= load["p99"] <= load["worst"]
+        case "sse":
+            assert found["figures"]["fewest"] > 10
+            assert found["figures"]["lines"] >= 5 * found["figures"]["fewest"]
+            assert 0 < found["figures"]["p50"] <= found["figures"]["p99"] <= found["figures"]["worst"]
         case "fleet":
             assert found["figures"]["at_once"]["statuses"] == [{"200": 5}] * 3
 

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from handlers import feeds, sse
+from handlers.sources import LogSource
 from tests.handlers.client import Connection, EventSource
 from tests.handlers.served import Lines, Served
 from tests.support import eventually
@@ -120,6 +121,38 @@ async def test_many_readers_join_while_lines_come(api: Served) -> None:
     for start, seen in zip(starts, everything, strict=True):
         begin = written.index(start) + 1
         assert seen == written[begin : begin + len(seen)]
+
+
+async def test_who_is_a_little_behind_joins_without_reading(
+    api: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[int] = []
+    before = LogSource.read
+
+    async def counted(source: LogSource, context: Any, after: int, limit: int) -> Any:
+        if limit == feeds.PAGE:  # as those who catch up do
+            read.append(after)
+        return await before(source, context, after, limit)
+
+    monkeypatch.setattr(LogSource, "read", counted)
+    monkeypatch.setattr(feeds, "REMEMBERED", 1500)  # some six lines of this test
+    deployment = await api.deployment()
+    lines = api.lines(deployment["id"])
+    async with streaming(api, deployment) as first:
+        ids = lines.write("one")
+        await first.messages(1)
+        for number in range(8):  # one after the other, so that the feed hands them out so
+            ids += lines.write(f"more {number}")
+            await first.messages(1)
+        async with streaming(api, deployment, Last_Event_ID=str(ids[4])) as near:
+            assert [event.id for event in await near.messages(4)] == ids[5:]
+            assert ids[4] not in read
+            async with streaming(api, deployment, Last_Event_ID=str(ids[0])) as far:
+                assert [event.id for event in await far.messages(8)] == ids[1:]
+                assert ids[0] in read
+                last = lines.write("all get this")
+                for source in (first, near, far):
+                    assert [event.id for event in await source.messages(1)] == last
 
 
 async def test_lines_that_nobody_announced_come_too(api: Served, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -167,3 +167,25 @@ def api(stored: int, seconds: int) -> Report:
     from platformd.cli.bench.api import measure
 
     return measure(stored, seconds)
+
+
+@bench.command(epilog="Example: platformd bench sse --readers 1000 --rate 100")
+@click.option("--readers", type=click.IntRange(1, 5000), default=1000, show_default=True, metavar="N")
+@click.option(
+    "--rate",
+    type=click.IntRange(1, 1000),
+    default=100,
+    show_default=True,
+    metavar="N",
+    help="Lines a second.",
+)
+@click.option("--seconds", type=click.IntRange(1, 60), default=10, show_default=True, metavar="N")
+@_measurement
+def sse(readers: int, rate: int, seconds: int) -> Report:
+    """Many readers of one app's output.
+
+    What it costs the server to send each line to each, and how late lines arrive.
+    """
+    from platformd.cli.bench.sse import measure
+
+    return measure(readers, rate, seconds)
