@@ -7,7 +7,7 @@ nothing half done.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import TypeVar
 
@@ -35,15 +35,18 @@ class Commits:
     async def __call__(
         self,
         operation: Operation[T],
-        notice: Callable[[T], Notice] | None = None,
+        notice: Callable[[T], Notice | Sequence[Notice]] | None = None,
         then: Callable[[T], None] | None = None,
     ) -> T:
         """The result once it is durable. Of a new one `notice` is published and `then`, on the writer's thread, called;
         of one that was made before under this key neither."""
 
-        def notices(stored: T | Made[T]) -> tuple[Notice, ...]:
+        def notices(stored: T | Made[T]) -> Sequence[Notice]:
             made = _made(stored)
-            return (notice(made.result),) if notice is not None and made.new else ()
+            if notice is None or not made.new:
+                return ()
+            told = notice(made.result)
+            return (told,) if isinstance(told, Notice) else told
 
         def announce(done: Future[T | Made[T]]) -> None:
             if then is not None and done.exception() is None and (made := _made(done.result())).new:

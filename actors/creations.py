@@ -13,6 +13,7 @@ from actors.directory import Directory
 from actors.messages import Key, Lane, ShuttingDown
 from actors.world import Traffic
 from platformd import clock
+from platformd.domain.build.state import Build
 from platformd.domain.deployment import happenings
 from platformd.domain.deployment.routing import routing
 from platformd.domain.deployment.state import Deployment
@@ -73,6 +74,7 @@ class Creations:
         spec: DeploymentSpec,
         precedence: Precedence = Precedence.DEPLOYMENT,
         promoted_from: str | None = None,
+        build: Build | None = None,
     ) -> Deployment:
         operation = CreateDeployment(
             app_id=app_id,
@@ -83,6 +85,9 @@ class Creations:
             steady=clock.steady(),
             precedence=precedence,
             promoted_from=promoted_from,
+            commit=build.commit if build else None,
+            build_id=build.id if build else None,
+            digests=build.digests if build else {},
         )
         return await self._commits(operation, happenings.created, then=self._introduce)
 
@@ -97,11 +102,15 @@ class Creations:
         return await self._commits(operation, happenings.created, then=self._introduce)
 
     def _introduce(self, deployment: Deployment) -> None:
-        """To the gateway first: it drops addresses of deployments it does not know."""
-        self._traffic.route(deployment.id, None, routing(deployment))
-        self._traffic.publish_hosts(deployment.identity.app_id)
-        with contextlib.suppress(ShuttingDown):  # the next start begins it
-            self._directory.tell(Key("deployment", deployment.id), Created(), Lane.FACT)
+        introduce(self._directory, self._traffic, deployment)
+
+
+def introduce(directory: Directory, traffic: Traffic, deployment: Deployment) -> None:
+    """A new deployment to the gateway and then to its actor: the gateway drops addresses of those it does not know."""
+    traffic.route(deployment.id, None, routing(deployment))
+    traffic.publish_hosts(deployment.identity.app_id)
+    with contextlib.suppress(ShuttingDown):  # the next start begins it
+        directory.tell(Key("deployment", deployment.id), Created(), Lane.FACT)
 
 
 def _app_created(app: App) -> Notice:

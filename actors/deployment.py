@@ -19,6 +19,8 @@ from actors.task import Birth, order_of
 from actors.variables import variables_of
 from actors.world import World, fault_point
 from platformd.domain import commands, effects, events
+from platformd.domain.build.messages import Cancel
+from platformd.domain.build.verdict import verdict_of
 from platformd.domain.deployment import happenings
 from platformd.domain.deployment.recovery import HOST_RESTARTED
 from platformd.domain.deployment.routing import Routing, routing
@@ -32,6 +34,7 @@ from platformd.domain.snapshot import Exit
 from platformd.domain.task import Task, TaskPhase
 from platformd.domain.task.transitions import new_task
 from platformd.errors import NotFound, PreconditionFailed
+from platformd.store import building
 
 _AT_REST = (Phase.ASLEEP, Phase.DONE)
 
@@ -112,8 +115,17 @@ class DeploymentActor(SnapshotActor[Deployment]):
         if state.phase not in _AT_REST or state.members:
             self._meet_tasks()
         self.became()
+        if state.phase is Phase.WAITING_FOR_BUILD:
+            self._hear_of_builds()
         if not (state.phase is Phase.ASLEEP and state.current):
             self._address.pursue(self.require())
+
+    def _hear_of_builds(self) -> None:
+        """What ended while nobody was there to be told."""
+        builds = building.builds_of_deployment(self.world.store.reader, self.key.id)
+        verdict = verdict_of(builds[0]) if builds else None
+        if verdict is not None:
+            self.tell_self(verdict)
 
     def _meet_tasks(self) -> None:
         """Members are the tasks that are known."""
@@ -185,6 +197,10 @@ class DeploymentActor(SnapshotActor[Deployment]):
                 newer = self.world.store.deployment(by)
                 if newer is None or newer.status.final:
                     self.tell_self(events.PortReturned(by))
+            case effects.AbandonBuilds():
+                for build in building.builds_of_deployment(self.world.store.reader, state.id):
+                    if not build.state.final:
+                        self.world.directory.tell(Key("build", build.id), Cancel(), Lane.FACT)
             case effects.SystemLine(text, task_id):
                 self.world.write_line(state.id, task_id, text)
 

@@ -17,12 +17,13 @@ from actors.bridge import Bridge
 from actors.messages import Key
 from actors.world import Traffic
 from platformd.domain import commands
+from platformd.domain.build.messages import Cancel
 from platformd.domain.configuration import BeginRemoval, FinishRemoval
 from platformd.domain.deployment.state import Deployment
 from platformd.domain.task import Task
 from platformd.errors import InvalidState, PlatformError
 from platformd.hub import Hub
-from platformd.store import Store
+from platformd.store import Store, building
 
 PATIENCE_SECS = 5.0
 LOOKS_AGAIN_SECS = 1.0
@@ -32,7 +33,8 @@ _log = structlog.get_logger("removal")
 
 
 class Removals:
-    """`drop_logs` removes the output of a deployment; it blocks."""
+    """`drop_logs` removes the output of a deployment or build, `drop_folders` what is kept for an app's builds; both
+    block."""
 
     def __init__(
         self,
@@ -41,12 +43,14 @@ class Removals:
         traffic: Traffic,
         hub: Hub,
         drop_logs: Callable[[str], None],
+        drop_folders: Callable[[str], None],
     ) -> None:
         self._store = store
         self._bridge = bridge
         self._traffic = traffic
         self._hub = hub
         self._drop_logs = drop_logs
+        self._drop_folders = drop_folders
         self._under_way: dict[str, asyncio.Task[None]] = {}
 
     async def remove(self, app_id: str, at: datetime, revision: int | None) -> bool:
@@ -80,12 +84,22 @@ class Removals:
     async def _remove(self, app_id: str) -> None:
         while True:
             try:
+                await self._end_builds(app_id)
                 await self._end_deployments(app_id)
                 await self._drop(app_id)
                 return
             except PlatformError as error:  # a full disk, an actor that does not answer: later again
                 _log.warning("an app cannot be removed yet", app_id=app_id, detail=error.message)
                 await asyncio.sleep(LOOKS_AGAIN_SECS)
+
+    async def _end_builds(self, app_id: str) -> None:
+        """First: what they make would be deployed."""
+        while live := [build for build in building.live_builds(self._store.reader) if build.app_id == app_id]:
+            for build in live:
+                if not build.state.final:
+                    with contextlib.suppress(InvalidState):
+                        await self._bridge.ask_async(Key("build", build.id), Cancel())
+            await self._hub.wait_revision("build", live[0].id, live[0].revision, LOOKS_AGAIN_SECS)
 
     async def _end_deployments(self, app_id: str) -> None:
         reader = self._store.reader
@@ -104,10 +118,13 @@ class Removals:
 
     async def _drop(self, app_id: str) -> None:
         """Output first: what is left of it without its rows would never be found again."""
-        ids = [id for (id,) in self._store.reader.rows("SELECT id FROM deployments WHERE app_id = ?", app_id)]
+        rows = self._store.reader.rows
+        ids = [id for (id,) in rows("SELECT id FROM deployments WHERE app_id = ?", app_id)]
+        builds = [id for (id,) in rows("SELECT id FROM builds WHERE app_id = ?", app_id)]
         loop = asyncio.get_running_loop()
-        for id in ids:
+        for id in (*ids, *builds):
             await loop.run_in_executor(None, self._drop_logs, id)
+        await loop.run_in_executor(None, self._drop_folders, app_id)
         hostnames = await asyncio.wrap_future(self._store.commit(FinishRemoval(app_id=app_id)))
         self._traffic.forget_hosts(hostnames)
         self._traffic.forget_deployments(ids)

@@ -21,7 +21,7 @@ from platformd.errors import PlatformError, TooLarge, Unauthenticated, Unavailab
 
 LONGEST_HEAD = 64 << 10
 LONGEST_QUERY = 8 << 10
-_OF_AN_APP = re.compile(r"/api/v1/(apps|deployments|tasks)/([0-9A-Fa-f-]{36})(?:/|\Z)")
+_OF_AN_APP = re.compile(r"/api/v1/(apps|deployments|tasks|builds)/([0-9A-Fa-f-]{36})(?:/|\Z)")
 
 
 class Admitting(Answering):
@@ -88,9 +88,9 @@ class Admitting(Answering):
         kind, id = found[1], found[2].lower()
         if kind == "apps":
             return id
-        views = self.context.views
-        shown = views.deployment(id) if kind == "deployments" else views.task(id)
-        return str(shown["app_id"])
+        views, built = self.context.views, self.context.built
+        show = {"deployments": views.deployment, "tasks": views.task, "builds": built.build}[kind]
+        return str(show(id)["app_id"])
 
     def admit_app(self, app_id: str | None) -> None:
         """Forbidden when the caller's token is bound to another app than the one this is about (None: to no app)."""

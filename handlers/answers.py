@@ -56,6 +56,8 @@ class Problem(Answer):
     code: Annotated[str, Meta(pattern="^[A-Z][A-Z0-9_]+$")]
     request_id: str
     errors: list[ProblemFault] | UnsetType = UNSET
+    build_id: Id | UnsetType = UNSET
+    last_lines: list[str] | UnsetType = UNSET
 
 
 class ProblemFault(Answer):
@@ -197,6 +199,14 @@ class DeploymentLinks(Answer):
     logs_stream: str
 
 
+class Commit(Answer):
+    """What it was built from."""
+
+    sha: str
+    author: str
+    message: str
+
+
 class Deployment(Answer):
     id: Id
     sha: Annotated[str, Meta(pattern="^[0-9a-f]{8}$")]
@@ -230,6 +240,8 @@ class Deployment(Answer):
     keep_awake_until: Instant | None
     stale: bool
     image_digest: str | None
+    commit: Commit | None
+    build_id: Id | None
     generation: int
     observed_generation: int
     created_at: Instant

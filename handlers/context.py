@@ -13,15 +13,17 @@ from typing import Any, Protocol, TypeVar
 
 from platformd import metrics
 from platformd.artifacts import ArtifactFiles
+from platformd.build_views import BuildViews
 from platformd.config import Settings
 from platformd.configuration_views import ConfigurationViews
+from platformd.domain.build.orders import Wanted
+from platformd.domain.build.state import Build
 from platformd.domain.deployment.state import Deployment
 from platformd.domain.operations import Operation
 from platformd.domain.retries import KeptRequest, RequestKey
 from platformd.domain.snapshot import App, Artifact
 from platformd.domain.spec import DeploymentSpec
 from platformd.domain.variables import Precedence
-from platformd.errors import Conflict
 from platformd.hub import Hub
 from platformd.logstore import LogStore
 from platformd.secrets import Vault
@@ -56,8 +58,9 @@ class Writes(Protocol):
         spec: DeploymentSpec,
         precedence: Precedence = Precedence.DEPLOYMENT,
         promoted_from: str | None = None,
+        build: Build | None = None,
     ) -> Deployment:
-        """The next version of the app; its actor has been told."""
+        """The next version of the app, of what `build` made if that is given; its actor has been told."""
 
     async def roll_back(self, *, app_id: str, environment: str) -> Deployment:
         """As `create_deployment`, of the last good one; see `operations.RollBack`."""
@@ -83,6 +86,22 @@ class Removals(Protocol):
         """True once nothing of the app is left, False when that takes longer than a request should wait."""
 
 
+class Builds(Protocol):
+    """Asking for builds; see `actors.build_requests`."""
+
+    def under(self, key: RequestKey | None) -> Builds:
+        """The same, each of which happens once under the key."""
+
+    async def request(self, wanted: Wanted) -> Build:
+        """The build, queued; those that it supersedes are cancelled. NotFound, Conflict SOURCE_NOT_CONFIGURED."""
+
+    async def rebuild(self, source: Deployment, environment: str) -> Deployment:
+        """A deployment there that waits for a new build of the source's commit; Conflict NO_COMMIT."""
+
+    def last_good(self, app_id: str, ref: str) -> Build | None:
+        """The newest that succeeded of a branch, tag or commit."""
+
+
 class Supervision(Protocol):
     """What tooling sees of the actors, and does to them. Objects are the API's own."""
 
@@ -106,12 +125,6 @@ class Usages(Protocol):
     def of_task(self, id: str) -> dict[str, Any]: ...
 
 
-async def _no_rebuild(source: Deployment, environment: str) -> Deployment:
-    """For a service that builds nothing."""
-    message = f"deployment {source.id} was built from no commit; promote it with the strategy instant to {environment}"
-    raise Conflict(message, code="NO_COMMIT")
-
-
 async def _no_system_line(deployment_id: str, message: str) -> None:
     """For a service that keeps no lines of its own."""
 
@@ -130,7 +143,7 @@ class Context:
     - `supervision` shows and restarts actors, `usage` tells what tasks used;
     - `node()` describes this machine and may read files;
     - `metrics()` is what Prometheus is told; it reads rows, so it runs on a thread;
-    - `rebuild(source, environment)` creates a deployment there that waits for a new build of the source's commit;
+    - `built` are the views of sources and of what `builds` makes;
     - `longest_upload` is in bytes.
     """
 
@@ -143,6 +156,8 @@ class Context:
     writes: Writes
     configuration: Configuration
     removals: Removals
+    builds: Builds
+    built: BuildViews
     vault: Vault
     tokens: TokenViews
     write_behind: Callable[[Operation[None]], object]
@@ -154,7 +169,6 @@ class Context:
     deployment: Callable[[str], Deployment | None]
     ready: Callable[[], Mapping[str, Any]]
     version: str
-    rebuild: Callable[[Deployment, str], Awaitable[Deployment]] = _no_rebuild
     say: Callable[[str, str], Awaitable[None]] = _no_system_line
     recovering: Callable[[], bool] = lambda: False
     metrics: Callable[[], bytes] = metrics.exposition

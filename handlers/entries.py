@@ -37,6 +37,34 @@ def shown(entry: Entry) -> EntryView:
     )
 
 
+class BuildEntryView(msgspec.Struct, omit_defaults=True):
+    """A line of a build's log."""
+
+    id: int
+    timestamp: str
+    build_id: str
+    stream: str
+    message: str
+    truncated: int | None = None
+
+
+def shown_of_build(entry: Entry) -> BuildEntryView:
+    """`entry`, which the log store keeps under the build's id."""
+    return BuildEntryView(
+        entry.id,
+        timestamp(entry.timestamp),
+        entry.deployment_id,
+        entry.stream,
+        entry.message,
+        entry.truncated or None,
+    )
+
+
+def encoded_of_build(entries: Iterable[Entry]) -> list[tuple[int, bytes]]:
+    """(id, JSON) of each."""
+    return [(entry.id, _encode(shown_of_build(entry))) for entry in entries]
+
+
 def encoded(entries: Iterable[Entry]) -> list[tuple[int, bytes]]:
     """(id, JSON) of each."""
     return [(entry.id, _encode(shown(entry))) for entry in entries]

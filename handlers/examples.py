@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from handlers import schemas, schemas_changes, schemas_configuration, schemas_tokens, schemas_traffic
+from handlers import (
+    schemas,
+    schemas_builds,
+    schemas_changes,
+    schemas_configuration,
+    schemas_tokens,
+    schemas_traffic,
+)
 
 BODIES: Mapping[Any, Mapping[str, Any]] = {
     schemas.NewApp: {"an app": {"name": "my-api", "labels": {"team": "web"}}},
@@ -53,6 +60,24 @@ BODIES: Mapping[Any, Mapping[str, Any]] = {
     schemas_configuration.NewRegistry: {
         "credentials": {"host": "registry.example.com", "username": "deployer", "password": "s3cret"}
     },
+    schemas_builds.SourceBody: {
+        "a program that make builds": {
+            "type": "github",
+            "repository": "myorg/my-api",
+            "build": {"kind": "command", "command": "make", "artifact_path": "server"},
+            "webhook_secret": "s3cret",
+        },
+        "a Dockerfile in a folder": {
+            "type": "github",
+            "repository": "myorg/mono",
+            "root_dir": "services/api",
+            "build": {"kind": "dockerfile"},
+            "environment": "production",
+            "access_token": "ghp_example",
+        },
+    },
+    schemas_builds.Trigger: {"the head of a branch": {"branch": "main", "environment": "development"}},
+    schemas_builds.NewBuild: {"a tag": {"app_id": "0b7f6b6e-6b0c-4d5e-9d51-3d1f0f6e2a11", "ref": "v1.2.0"}},
     schemas_tokens.NewToken: {"for a pipeline": {"name": "ci", "scope": "deploy"}},
     schemas.Nothing: {"nothing": {}},
 }

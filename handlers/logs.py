@@ -33,7 +33,7 @@ class LogsHandler(Handler):
         await self.show(LogSource(deployment_id, task_id), query)
 
     async def show(self, source: LogSource, query: schemas.TaskLogsQuery) -> None:
-        selection = _selection(query)
+        selection = selection_of(query)
         if query.tail == 0:
             self.answer([])
             return
@@ -91,7 +91,7 @@ class TaskStreamHandler(Following):
         await self.stream(source, tail=query.tail, after=query.after)
 
 
-def _selection(query: schemas.TaskLogsQuery) -> dict[str, Any]:
+def selection_of(query: schemas.TaskLogsQuery) -> dict[str, Any]:
     """The log store's arguments."""
     selection: dict[str, Any] = {"limit": query.limit}
     for name in ("after", "tail", "stream"):

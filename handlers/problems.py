@@ -43,6 +43,7 @@ def document(error: PlatformError, request_id: str) -> dict[str, Any]:
         "code": error.code,
         "request_id": request_id,
     }
+    problem |= error.more
     if error.faults:
         problem["errors"] = [{"pointer": fault.pointer, "message": fault.message} for fault in error.faults]
     return problem

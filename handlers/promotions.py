@@ -9,9 +9,9 @@ from handlers.base import Handler
 from handlers.deployments import DeploymentHandler
 from handlers.operation import Scope, operation
 from handlers.schemas_changes import Promotion, Rollback
-from handlers.specs import promoted
 from platformd.domain.deployment.state import Deployment
 from platformd.domain.operations import ReleaseHold
+from platformd.domain.spec import promoted
 from platformd.domain.variables import Precedence
 from platformd.errors import InvalidState
 
@@ -35,6 +35,7 @@ class PromoteHandler(DeploymentHandler):
             "404 DEPLOYMENT_NOT_FOUND",
             "409 INVALID_STATE",
             "409 NO_COMMIT",
+            "409 SOURCE_NOT_CONFIGURED",
             "409 ARTIFACT_INCOMPLETE",
             "409 HOSTNAME_TAKEN",
         ),
@@ -45,7 +46,7 @@ class PromoteHandler(DeploymentHandler):
         source = self.snapshot(deployment_id)
         body = self.body(Promotion) if self.payload else Promotion()
         if body.strategy == "rebuild":
-            made = await self.durable(self.context.rebuild(source, body.environment))
+            made = await self.durable(self.builds.rebuild(source, body.environment))
         else:
             made = await self._reuse(source, body.environment)
         self.answer(_made(made), 201, location=f"/api/v1/deployments/{made.id}")

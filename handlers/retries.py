@@ -17,7 +17,7 @@ import msgspec
 from tornado.httputil import HTTPServerRequest
 
 from handlers.callers import Caller
-from handlers.context import Configuration, Writes
+from handlers.context import Builds, Configuration, Writes
 from handlers.reading import Reading
 from handlers.specs import invalid
 from platformd import clock
@@ -86,6 +86,11 @@ class Retrying(Reading):
     def configuration(self) -> Configuration:
         """As `writes`, of what belongs to an app beside its deployments."""
         return self.context.configuration.under(self.request_key)
+
+    @property
+    def builds(self) -> Builds:
+        """As `writes`, of builds."""
+        return self.context.builds.under(self.request_key)
 
     def answer_once(
         self, value: object, repeated: object, status: int, *, location: str | None = None

@@ -77,10 +77,10 @@ class LogSource:
 
     async def read(self, context: Context, after: int, limit: int) -> Portion:
         entries = await self.entries(context, after=after, limit=limit)
-        return Portion(encoded(entries), entries[-1].id if entries else after)
+        return Portion(self.encoded(entries), entries[-1].id if entries else after)
 
     async def newest(self, context: Context, count: int) -> list[Line]:
-        return encoded(await self.entries(context, tail=count))
+        return self.encoded(await self.entries(context, tail=count))
 
     async def last_id(self, context: Context) -> int:
         return await on_thread(context.logs.last_id, self.deployment_id) or 0
@@ -91,11 +91,18 @@ class LogSource:
     async def changed(self, context: Context, after: int, within: float) -> bool:
         hub, id = context.hub, self.deployment_id
         try:
-            revision = context.views.deployment(id)["revision"]
+            kind, revision = self.watched(context)
         except NotFound:
             return False
-        news = hub.wait_lines(id, after, within), hub.wait_revision("deployment", id, revision, within)
+        news = hub.wait_lines(id, after, within), hub.wait_revision(kind, id, revision, within)
         return await first_of(news)
+
+    def watched(self, context: Context) -> tuple[str, int]:
+        """The kind and the present revision of what ends the log; NotFound."""
+        return "deployment", context.views.deployment(self.deployment_id)["revision"]
+
+    def encoded(self, entries: Sequence[Entry]) -> list[Line]:
+        return encoded(entries)
 
     def ended(self, context: Context, /) -> dict[str, Any] | None:
         try:

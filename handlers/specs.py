@@ -104,13 +104,6 @@ def invalid(faults: Sequence[Fault]) -> Invalid:
     return Invalid(first if len(faults) == 1 else f"{first}; and {len(faults) - 1} more", faults=faults)
 
 
-def promoted(spec: DeploymentSpec, *, elsewhere: bool) -> DeploymentSpec:
-    """What a promotion of `spec` runs: the same, but a fixed native port stays with its own environment."""
-    if elsewhere and spec.process_type is ProcessType.TISH and spec.networking.port is not None:
-        return replace(spec, networking=replace(spec.networking, port=None))
-    return spec
-
-
 def change(body: SpecChange, spec: DeploymentSpec, rule: VolumeRule) -> commands.Change:
     """The order that `body` means for a deployment that has `spec`. Raises Invalid with all faults."""
     if all(getattr(body, name) is UNSET for name in body.__struct_fields__):

@@ -22,11 +22,12 @@ import uvloop
 
 from actors import measures, pressure
 from actors.bridge import Bridge
+from actors.build import BuildActor, end_builds, recover_builds
 from actors.busy import Busy
 from actors.dead_letters import DeadLetters
 from actors.deployment import DeploymentActor
 from actors.directory import Directory
-from actors.messages import Key, ShuttingDown
+from actors.messages import ShuttingDown
 from actors.preparation import next_order
 from actors.quarantine import quarantine
 from actors.recovery import Recovery, end_all, pursue_addresses, recover
@@ -43,7 +44,7 @@ from actors.world import World
 from handlers.routes import make_app, make_server
 from platformd import clock, datadir, heap, listeners, metrics, observability
 from platformd.artifacts import ArtifactFiles, Executables
-from platformd.composition import make_context, make_retention
+from platformd.composition import make_context, make_retention, make_yard
 from platformd.config import Settings
 from platformd.domain.events import TaskFact
 from platformd.domain.operations import AdoptDomain
@@ -246,6 +247,8 @@ class Service:
         self.usage = UsageHistory(self.store, drivers.values(), self.traffic.loads)
         self.directory.register("deployment", lambda key: DeploymentActor(key, world))
         self.directory.register("task", lambda key: TaskActor(key, world))
+        self.yard = make_yard(settings, world, self.artifacts, self.keeper.send)
+        self.directory.register("build", lambda key: BuildActor(key, world, self.yard))
 
     async def _open_sockets(self) -> None:
         settings = self.settings
@@ -263,7 +266,8 @@ class Service:
 
     def _serve_api(self) -> None:
         bridge = Bridge(self.directory)
-        self.removals = Removals(self.store, bridge, self.traffic, self.hub, self.logs.drop_deployment)
+        drops = (self.logs.drop_deployment, self.yard.workshop.places.remove_app)
+        self.removals = Removals(self.store, bridge, self.traffic, self.hub, *drops)
         context = make_context(
             self.settings,
             self.gateway_socket.getsockname()[1],
@@ -280,6 +284,7 @@ class Service:
             runtime=self.runtime,
             readiness=self.readiness,
             history=self.usage,
+            yard=self.yard,
         )
         self.api = make_app(context)
         self.api_server = make_server(self.api)
@@ -288,7 +293,8 @@ class Service:
     def _recover(self, records: list[dict[str, Any]]) -> None:
         found: Recovery = recover(self.world, records, self.host_restarted)
         self.aside(partial(pursue_addresses, self.world))
-        self.native.end_strays(found.known)
+        runs = recover_builds(self.world, self.yard)
+        self.native.end_strays((*found.known, *runs))
         self.docker.end_strays(found.known)
         self.readiness.recovered()
         self.removals.resume()
@@ -329,7 +335,7 @@ class Service:
         """From the driver, on the loop's thread or one of its workers. After the actors are gone nobody listens."""
         on_loop = threading.get_ident() == self.loop_thread
         with contextlib.suppress(ShuttingDown), self.runtime.lent() if on_loop else contextlib.nullcontext():
-            self.directory.tell(Key("task", task_id), fact)
+            self.directory.tell(self.yard.runs.addressee(task_id), fact)
 
     def _from_keeper(self, event: dict[str, Any]) -> None:
         if event["op"] == "lines":
@@ -372,6 +378,7 @@ class Service:
         await self.api.close()
         self.hub.close()
         await self.loop.run_in_executor(None, self.directory.settle, SETTLE_SECS)
+        await self.loop.run_in_executor(None, end_builds, self.world, self.yard)
         if self.settings.stop_tasks_on_exit:
             await self._end_tasks()
         await self.api_server.close_all_connections()

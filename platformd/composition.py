@@ -6,18 +6,23 @@ Called by `platformd.app` once, while it starts; what it makes is called on the 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from actors.bridge import Bridge
+from actors.build import BuildYard
+from actors.build_requests import BuildRequests
+from actors.build_turns import BuildTurns
 from actors.commits import Commits
 from actors.configuration import Configuration
-from actors.creations import Creations
+from actors.creations import Creations, introduce
 from actors.dead_letters import DeadLetters
 from actors.inspection import Inspection
 from actors.measures import Measures
-from actors.messages import Key
+from actors.messages import Key, ShuttingDown
 from actors.removal import Removals
 from actors.retention import Expiring, Retention, of_rows
 from actors.runtime import PoolRuntime
@@ -27,12 +32,18 @@ from actors.world import World
 from handlers.context import Context
 from platformd import __version__, clock, node, views
 from platformd.artifacts import ArtifactFiles
+from platformd.build_views import BuildViews
+from platformd.builds import Places, Workshop, WorkshopSettings
 from platformd.config import Settings
 from platformd.configuration_views import ConfigurationViews
+from platformd.domain.build.messages import Begun
 from platformd.domain.naming import Addresses
 from platformd.domain.policy import OUTPUT_KEPT
 from platformd.drivers.docker.driver import DockerDriver
+from platformd.drivers.docker.settings import engine_address
+from platformd.drivers.launch_order import task_owner
 from platformd.drivers.native import NativeDriver
+from platformd.errors import Unavailable
 from platformd.hub import Hub
 from platformd.logstore import LogStore
 from platformd.readiness import Health, Readiness
@@ -60,6 +71,7 @@ def make_context(
     runtime: PoolRuntime,
     readiness: Readiness,
     history: UsageHistory,
+    yard: BuildYard,
 ) -> Context:
     """`gateway_port` is the one that is bound, shown in addresses unless the settings name another."""
     store = world.store
@@ -93,6 +105,8 @@ def make_context(
         writes=Creations(commits, world.directory, traffic, settings.domain),
         configuration=Configuration(commits, traffic),
         removals=removals,
+        builds=BuildRequests(commits, world, yard, settings.build_timeout),
+        built=BuildViews(store.reader),
         vault=world.vault,
         tokens=TokenViews(store.reader),
         write_behind=store.commit,
@@ -136,6 +150,47 @@ def make_retention(
 
     rows = of_rows(store, keep_versions, gone)
     return Retention((*rows, Expiring("output", output), Expiring("files", strays)))
+
+
+def make_yard(
+    settings: Settings, world: World, artifacts: ArtifactFiles, send: Callable[[dict[str, Any]], None]
+) -> BuildYard:
+    """What builds are made by; `send` goes to the keeper, which keeps their logs."""
+
+    def begin(build_id: str) -> None:
+        tell(build_id, Begun())
+
+    def tell(build_id: str, fact: object) -> None:
+        with contextlib.suppress(ShuttingDown):
+            world.directory.tell(Key("build", build_id), fact)
+
+    def say(build_id: str, lines: Sequence[str]) -> None:
+        message = {"op": "log", "deployment": build_id, "task": build_id, "stream": "stdout"}
+        with contextlib.suppress(Unavailable):
+            send({**message, "lines": list(lines)})
+
+    workshop = Workshop(
+        settings=WorkshopSettings(
+            github_url=settings.github_url,
+            source_limit=settings.build_source_limit << 20,
+            memory=settings.build_memory << 20,
+            at_once=settings.builds_at_once,
+            engine=engine_address(settings.docker_host),
+        ),
+        places=Places(settings.data_dir, task_owner(settings.run_as)),
+        store=world.store,
+        artifacts=artifacts,
+        vault=world.vault,
+        say=say,
+        tell=tell,
+    )
+    return BuildYard(
+        workshop=workshop,
+        turns=BuildTurns(settings.builds_at_once, begin),
+        introduce=partial(introduce, world.directory, world.traffic),
+        domain=settings.domain,
+        memory=settings.build_memory << 20,
+    )
 
 
 def _readyz(store: Store, readiness: Readiness) -> Mapping[str, Any]:

@@ -123,6 +123,16 @@ class Settings:
     ] = None
     github_url: Annotated[str, About(kind.URL, "Where sources are cloned from.")] = "https://github.com"
     github_api_url: Annotated[str, About(kind.URL, "GitHub's API.")] = "https://api.github.com"
+    build_timeout: Annotated[
+        int, About(kind.SECONDS, "How long a build may take, from its turn to its end, in seconds.")
+    ] = 900
+    build_source_limit: Annotated[
+        int, About(kind.MEBIBYTES, "How large the tree that is built may be, in MiB.")
+    ] = 1024
+    build_memory: Annotated[int, About(kind.MEBIBYTES, "How much memory a build may use, in MiB.")] = 2048
+    builds_at_once: Annotated[
+        int, About(kind.AT_ONCE, "How many builds there may be at once; one of each app and environment.")
+    ] = 2
     log_format: Annotated[
         str | None,
         About(kind.one_of("json", "console"), "Form of the log. Default: console on a terminal, else json."),

@@ -20,6 +20,7 @@ FOLDERS = {
     "work": 0o711,
     "logs": 0o700,
     "artifacts": 0o711,
+    "builds": 0o711,
     "volumes": 0o711,
 }
 

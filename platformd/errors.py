@@ -5,8 +5,9 @@ Raised in every room, rendered as problem+json by `handlers.base` only. Pure.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +22,7 @@ class PlatformError(Exception):
     """An error a caller can act on.
 
     `code` is stable UPPER_SNAKE; `status` the HTTP status it maps to; `retry_after` whole seconds or None;
-    `faults` lists every problem of an invalid input.
+    `faults` lists every problem of an invalid input; `more` is what a client may read beside, by name.
     """
 
     status = 500
@@ -35,6 +36,7 @@ class PlatformError(Exception):
         status: int | None = None,
         retry_after: int | None = None,
         faults: Sequence[Fault] = (),
+        more: Mapping[str, object] = MappingProxyType({}),
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -42,6 +44,7 @@ class PlatformError(Exception):
         self.status = status or type(self).status
         self.retry_after = retry_after
         self.faults = tuple(faults)
+        self.more = more
 
 
 class Malformed(PlatformError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from platformd import clock
+from platformd.domain.snapshot import Commit
 
 
 def timestamp(at: datetime) -> str:
@@ -33,3 +34,10 @@ def wall_clock(steady: datetime | None) -> str | None:
 def number(value: float | None) -> float | int | None:
     """Whole seconds without a fraction."""
     return int(value) if value is not None and value == int(value) else value
+
+
+def commit_object(commit: Commit | None) -> dict[str, str] | None:
+    """What something was built from."""
+    if commit is None:
+        return None
+    return {"sha": commit.sha, "author": commit.author, "message": commit.message}

@@ -19,7 +19,7 @@ from platformd.domain.snapshot import App, Artifact
 from platformd.domain.spec import DeploymentSpec
 from platformd.domain.task import Task, TaskPhase
 from platformd.errors import NotFound
-from platformd.shown import column_timestamp, number, timestamp, timestamp_or_none, wall_clock
+from platformd.shown import column_timestamp, commit_object, number, timestamp, timestamp_or_none, wall_clock
 from platformd.store import SORT_ORDERS, SORTS, Page, Store, events
 from platformd.store.lists import page_of, versions_below
 
@@ -220,6 +220,8 @@ class Views:
             "keep_awake_until": wall_clock(deployment.lease_until) if _leased(deployment) else None,
             "stale": self._stale(identity.id),
             "image_digest": deployment.image_digest,
+            "commit": commit_object(deployment.commit),
+            "build_id": deployment.build_id,
             "generation": deployment.generation,
             "observed_generation": deployment.observed_generation,
             "created_at": timestamp(identity.created_at),

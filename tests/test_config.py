@@ -40,6 +40,10 @@ SAMPLES: dict[str, tuple[str, object]] = {
     "docker_host": ("tcp://10.0.0.1:2375", "tcp://10.0.0.1:2375"),
     "github_url": ("https://git.example.com/", "https://git.example.com"),
     "github_api_url": ("https://git.example.com/api/v3", "https://git.example.com/api/v3"),
+    "build_timeout": ("60", 60),
+    "build_source_limit": ("16", 16),
+    "build_memory": ("512", 512),
+    "builds_at_once": ("4", 4),
     "log_format": ("json", "json"),
     "log_level": ("debug", "debug"),
 }
@@ -86,6 +90,8 @@ BAD = [
     ("github_url", "https://", "URL"),
     ("github_url", "https://x:99999", "URL"),
     ("github_url", "https://x/?a=b", "URL"),
+    ("build_timeout", "0", "between"),
+    ("builds_at_once", "65", "between"),
     ("log_format", "xml", "json or console"),
     ("log_level", "loud", "debug or info"),
 ]

@@ -26,7 +26,16 @@ from platformd.domain.task import TaskPhase
 from platformd.errors import NotFound
 from platformd.store import MemoryStore
 from platformd.views import Load, Page, Usage, Views, timestamp
-from tests.store.samples import AT, done, make_app, make_artifact, make_deployment, make_task, raised
+from tests.store.samples import (
+    AT,
+    commit_of,
+    done,
+    make_app,
+    make_artifact,
+    make_deployment,
+    make_task,
+    raised,
+)
 
 SHOWN_AT = "2026-03-04T05:06:07.890Z"
 
@@ -68,7 +77,7 @@ def test_an_app(store, views):
 def test_a_new_deployment(store, views):
     app, artifact = make_app(store), make_artifact(store)
     spec = DeploymentSpec(artifact_id=artifact.id, replicas=2)
-    deployment = make_deployment(store, app.id, "production", spec=spec, commit_sha="a1b2c3d4")
+    deployment = make_deployment(store, app.id, "production", spec=spec, commit=commit_of("a1b2c3d4"))
     assert as_json(views.deployment(deployment.id)) == {
         "id": deployment.id,
         "sha": "a1b2c3d4",
@@ -116,6 +125,8 @@ def test_a_new_deployment(store, views):
         "generation": 1,
         "observed_generation": 0,
         "created_at": SHOWN_AT,
+        "commit": {"sha": "a1b2c3d4", "author": "Ada <ada@example.com>", "message": "Say hello"},
+        "build_id": None,
         "updated_at": SHOWN_AT,
         "revision": 1,
         "links": {

@@ -130,6 +130,11 @@ class AskForReturn:
 
 
 @dataclass(frozen=True, slots=True)
+class AbandonBuilds:
+    """Nobody waits any more for what is being built for it."""
+
+
+@dataclass(frozen=True, slots=True)
 class SystemLine:
     """A line for people in the deployment's log."""
 
@@ -208,6 +213,7 @@ DeploymentEffect = (
     | AskForPort
     | ReturnPort
     | AskForReturn
+    | AbandonBuilds
     | SystemLine
 )
 TaskEffect = LaunchTask | CloseInGateway | Freeze | Thaw | Signal | Kill | Sweep | Forget | Report

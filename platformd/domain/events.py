@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from platformd.domain.snapshot import Exit, Reason
+from platformd.domain.snapshot import Commit, Exit, Reason
+from platformd.domain.spec import ProcessType
 
 # ---- facts about a task, told by its driver ---------------------------------------------------------------
 
@@ -292,6 +293,26 @@ class PortReturned:
     by: str
 
 
+@dataclass(frozen=True, slots=True)
+class BuildSucceeded:
+    """The build it waits for has made what it may run: an artifact, or an image and what that means."""
+
+    build_id: str
+    makes: ProcessType
+    artifact_id: str | None
+    image: str | None
+    digests: Mapping[str, str]
+    commit: Commit | None
+
+
+@dataclass(frozen=True, slots=True)
+class BuildFailed:
+    """The build it waits for has made nothing."""
+
+    build_id: str
+    reason: Reason
+
+
 TaskFact = (
     Launched
     | ImageWanted
@@ -333,5 +354,7 @@ DeploymentFact = (
     | BecameCurrent
     | Superseded
     | Retired
+    | BuildSucceeded
+    | BuildFailed
     | TimerElapsed
 )

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Generic, TypeVar
 
 from platformd.domain.deployment.state import Deployment
-from platformd.domain.snapshot import App, Artifact
+from platformd.domain.snapshot import App, Artifact, Commit
 from platformd.domain.spec import DeploymentSpec
 from platformd.domain.task import Task
 from platformd.domain.variables import Precedence
@@ -47,7 +47,8 @@ class CreateDeployment(Operation[Deployment]):
     Makes the environment when it is new, and keeps the variables as they are now with the deployment. NotFound
     APP_NOT_FOUND, Invalid with the pointer /artifact_id for an unknown artifact, Conflict ARTIFACT_INCOMPLETE for one
     without bytes, Conflict HOSTNAME_TAKEN when a new environment's address belongs to somebody. `promoted_from` a
-    deployment that has been ready it begins asleep where nobody is awake: it is the next wake's.
+    deployment that has been ready it begins asleep where nobody is awake: it is the next wake's. `commit` is what
+    it was built from by `build_id`, unless it is promoted; `digests` are what images are known to mean.
     """
 
     app_id: str
@@ -56,7 +57,9 @@ class CreateDeployment(Operation[Deployment]):
     domain: str
     at: datetime
     steady: datetime
-    commit_sha: str | None = None
+    commit: Commit | None = None
+    build_id: str | None = None
+    digests: Mapping[str, str] = field(default_factory=dict)
     precedence: Precedence = Precedence.DEPLOYMENT
     promoted_from: str | None = None
 
@@ -154,6 +157,17 @@ class CompleteArtifact(Operation[Artifact]):
 @dataclass(frozen=True, slots=True)
 class Report(Operation[None]):
     """Nothing but the notices that are committed with it: something happened that no row keeps."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AddArtifact(Operation[Artifact]):
+    """An executable of an app whose bytes are on disk already."""
+
+    name: str
+    app_id: str
+    sha256: str
+    size: int
+    at: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

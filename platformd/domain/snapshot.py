@@ -39,6 +39,15 @@ class Exit:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Commit:
+    """What was checked out; `message` is its subject and body as far as they are kept."""
+
+    sha: str
+    author: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class App:
     """An application; `subdomain` is unique, `revision` rises with each change."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from platformd.errors import Fault
@@ -219,6 +219,13 @@ class DeploymentSpec:
         """True when a replacement may only start after its predecessor ended."""
         fixed_native_port = self.process_type is ProcessType.TISH and self.networking.port is not None
         return self.stop.exclusive or fixed_native_port
+
+
+def promoted(spec: DeploymentSpec, *, elsewhere: bool) -> DeploymentSpec:
+    """What a promotion of `spec` runs: the same, but a fixed native port stays with its own environment."""
+    if elsewhere and spec.process_type is ProcessType.TISH and spec.networking.port is not None:
+        return replace(spec, networking=replace(spec.networking, port=None))
+    return spec
 
 
 def contradictions(spec: DeploymentSpec) -> list[Fault]:

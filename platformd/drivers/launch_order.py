@@ -88,11 +88,18 @@ def _argv(order: LaunchOrder) -> list[str]:
 
 def _owner(user: str | None, run_as: tuple[int, int] | None) -> tuple[int, int] | None:
     """(uid, gid) to run as; None for our own."""
+    if user is None:
+        return task_owner(run_as)
     if os.geteuid() == 0:
-        return (run_as or NOBODY) if user is None else _account(user)
-    if user is None or _account(user)[0] == os.geteuid():
+        return _account(user)
+    if _account(user)[0] == os.geteuid():
         return None
     raise Refused("USER_NOT_ALLOWED", f"user {user!r} needs platformd to run as root; leave user out")
+
+
+def task_owner(run_as: tuple[int, int] | None) -> tuple[int, int] | None:
+    """(uid, gid) that tasks run as unless they say otherwise; None for our own."""
+    return (run_as or NOBODY) if os.geteuid() == 0 else None
 
 
 def _account(user: str) -> tuple[int, int]:

@@ -15,10 +15,13 @@ from typing import Any
 import structlog
 from peewee import SqliteDatabase
 
+from platformd.domain.build.orders import SaveBuild
+from platformd.domain.build.state import Build
 from platformd.domain.deployment.state import Deployment
 from platformd.domain.notice import Event, Notice
 from platformd.domain.operations import Operation, SaveDeployment, SaveTask
 from platformd.domain.task import Task
+from platformd.store.codec import Stateful
 from platformd.store.connection import is_storage_failure, storage_error
 from platformd.store.events import Recorder
 from platformd.store.operations import apply
@@ -33,7 +36,7 @@ _log = structlog.get_logger(__name__)
 class Behind:
     """The newest state of an object that waits to be written, and the notices of every state it stands for."""
 
-    snapshot: Deployment | Task
+    snapshot: Stateful
     notices: list[Notice] = field(default_factory=list)
 
     @property
@@ -62,7 +65,9 @@ class Write:
     def saves(self) -> Key | None:
         """The object whose snapshot this writes."""
         operation = self.operation
-        return key_of(operation.snapshot) if isinstance(operation, SaveDeployment | SaveTask) else None
+        if isinstance(operation, SaveDeployment | SaveTask | SaveBuild):
+            return key_of(operation.snapshot)
+        return None
 
 
 @dataclass(slots=True)
@@ -177,7 +182,7 @@ def _notices_of(write: Write) -> Sequence[Notice]:
         return ()
 
 
-def key_of(snapshot: Deployment | Task) -> Key:
+def key_of(snapshot: Stateful) -> Key:
     return type(snapshot), snapshot.id
 
 
@@ -193,7 +198,7 @@ def _attempt(database: SqliteDatabase, write: Write) -> None:
 
 def _save_behinds(database: SqliteDatabase, behinds: Sequence[Behind]) -> None:
     """One statement a kind; when that fails, one a row, so that only what cannot be stored stays out."""
-    for kind in (Deployment, Task):
+    for kind in (Deployment, Task, Build):
         of_kind = [behind.snapshot for behind in behinds if type(behind.snapshot) is kind]
         if not of_kind:
             continue
@@ -206,7 +211,7 @@ def _save_behinds(database: SqliteDatabase, behinds: Sequence[Behind]) -> None:
                 _save_alone(database, snapshot)
 
 
-def _save_alone(database: SqliteDatabase, snapshot: Deployment | Task) -> None:
+def _save_alone(database: SqliteDatabase, snapshot: Stateful) -> None:
     try:
         _in_savepoint(database, lambda: save(database, snapshot))
     except Exception as error:

@@ -12,12 +12,16 @@ from typing import Any, TypeVar
 import msgspec
 import structlog
 
+from platformd.domain.build.state import Build
 from platformd.domain.deployment.state import Deployment
 from platformd.domain.snapshot import SCHEMA, App, Artifact
+from platformd.domain.source import Source
 from platformd.domain.task import Task
 
 T = TypeVar("T")
-Snapshot = App | Artifact | Deployment | Task
+Stateful = Deployment | Task | Build
+"""What has an actor and may be saved behind."""
+Snapshot = App | Artifact | Stateful
 
 _log = structlog.get_logger(__name__)
 
@@ -31,7 +35,7 @@ def _unusual(value: Any) -> Any:
 
 _encoder = msgspec.json.Encoder(enc_hook=_unusual)
 _decoders: dict[type, msgspec.json.Decoder[Any]] = {
-    kind: msgspec.json.Decoder(kind) for kind in (App, Artifact, Deployment, Task)
+    kind: msgspec.json.Decoder(kind) for kind in (App, Artifact, Deployment, Task, Build, Source)
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 import msgspec
 from peewee import SqliteDatabase
@@ -12,6 +13,7 @@ from peewee import SqliteDatabase
 from platformd.domain import naming
 from platformd.domain.deployment.state import Deployment, Goal, Identity, Phase, Status
 from platformd.domain.operations import Claim, ClaimCurrent, CreateDeployment, ReleaseCurrent
+from platformd.domain.snapshot import Commit
 from platformd.domain.spec import DeploymentSpec
 from platformd.domain.variables import Variable, merged
 from platformd.errors import Conflict, Fault, Invalid, NotFound
@@ -22,6 +24,7 @@ from platformd.store.saves import save
 PRODUCTION = "production"
 _variables = msgspec.json.Decoder(dict[str, Variable])
 _digests = msgspec.json.Decoder(dict[str, str])
+_commit = msgspec.json.Decoder(Commit | None)
 
 # One statement for all there is to know: each one is a chance to lose the interpreter to another thread for a while.
 _NEXT_VERSION = """
@@ -42,7 +45,8 @@ _NEW_ENVIRONMENT = """
 INSERT INTO environments (app_id, slug, created_at) VALUES (?, ?, ?) ON CONFLICT DO NOTHING
 """
 _SOURCE = """
-SELECT s.phase, s.snapshot ->> '$.ever_ready', s.snapshot -> '$.digests',
+SELECT s.phase, s.snapshot ->> '$.ever_ready', s.snapshot -> '$.digests', s.snapshot -> '$.commit',
+       s.snapshot ->> '$.build_id',
        (SELECT d.phase FROM environments e JOIN deployments d ON d.id = e.current_deployment
         WHERE e.app_id = ?2 AND e.slug = ?3)
 FROM deployments s WHERE s.id = ?1
@@ -68,6 +72,15 @@ UPDATE environments SET current_deployment = NULL WHERE app_id = ? AND slug = ? 
 """
 
 
+class _Origin(NamedTuple):
+    """What a new deployment comes from: does it begin asleep, what its images mean, what it was built from."""
+
+    asleep: bool
+    digests: Mapping[str, str]
+    commit: Commit | None
+    build_id: str | None
+
+
 def create_deployment(operation: CreateDeployment, database: SqliteDatabase) -> Deployment:
     """See `CreateDeployment`."""
     app_id, slug, spec = operation.app_id, operation.environment, operation.spec
@@ -80,11 +93,12 @@ def create_deployment(operation: CreateDeployment, database: SqliteDatabase) -> 
     if not has_environment:
         _add_environment(database, operation, subdomain)
     id = new_id()
-    sha = naming.deployment_sha(app_id, version, encode(spec), operation.commit_sha)
+    origin = _origin_of(database, operation)
+    commit = origin.commit
+    sha = naming.deployment_sha(app_id, version, encode(spec), commit.sha if commit else None)
     host = _take_preview_host(database, operation, name=name, sha=sha, version=version, deployment_id=id)
     waits = spec.artifact_id is None and spec.image is None
     wanted = spec.awake_replicas
-    asleep, digests = _source_of(database, operation)
     deployment = Deployment(
         identity=Identity(
             id=id,
@@ -101,7 +115,9 @@ def create_deployment(operation: CreateDeployment, database: SqliteDatabase) -> 
         resolved_env=_resolved(of_app, of_environment, operation),
         precedence=operation.precedence,
         promoted_from=operation.promoted_from,
-        digests=digests,
+        digests=origin.digests,
+        commit=commit,
+        build_id=origin.build_id,
         status=Status.PENDING,
         phase=Phase.WAITING_FOR_BUILD if waits else Phase.STARTING,
         full=wanted,
@@ -109,7 +125,7 @@ def create_deployment(operation: CreateDeployment, database: SqliteDatabase) -> 
         progress_deadline=None if waits else operation.steady + _progress(spec),
         updated_at=operation.at,
     )
-    if asleep:
+    if origin.asleep:
         deployment = replace(
             deployment,
             status=Status.RUNNING,
@@ -122,15 +138,15 @@ def create_deployment(operation: CreateDeployment, database: SqliteDatabase) -> 
     return deployment
 
 
-def _source_of(database: SqliteDatabase, operation: CreateDeployment) -> tuple[bool, dict[str, str]]:
-    """(does it begin asleep, what its image meant) of a promotion. Asleep begins what has been ready where nobody is
-    awake: the address it comes to sleeps, or leads nowhere and the source sleeps."""
+def _origin_of(database: SqliteDatabase, operation: CreateDeployment) -> _Origin:
+    """Asleep begins what has been ready where nobody is awake: the address it comes to sleeps, or leads nowhere and
+    what it is promoted from sleeps."""
     if operation.promoted_from is None:
-        return False, {}
+        return _Origin(False, operation.digests, operation.commit, operation.build_id)
     place = (operation.promoted_from, operation.app_id, operation.environment)
-    source, proven, digests, current = database.execute_sql(_SOURCE, place).fetchone()
+    source, proven, digests, commit, build_id, current = database.execute_sql(_SOURCE, place).fetchone()
     asleep = operation.spec.sleeps and bool(proven) and (current or source) == Phase.ASLEEP
-    return asleep, _digests.decode(digests or "{}")
+    return _Origin(asleep, _digests.decode(digests or "{}"), _commit.decode(commit or "null"), build_id)
 
 
 def add_environment(

@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
+from platformd.domain.build.state import Build
 from platformd.domain.deployment.state import Deployment
 from platformd.domain.snapshot import App, Artifact
 from platformd.domain.task import Task
-from platformd.store.reader import Reader
+from platformd.store.reader import TABLES, Reader
 
-T = TypeVar("T", App, Artifact, Deployment, Task)
+T = TypeVar("T", App, Artifact, Deployment, Task, Build)
 
 _LARGEST_OFFSET = (1 << 63) - 1
 
@@ -25,8 +26,8 @@ _COLUMNS: Mapping[str, Mapping[str, str]] = {
     },
     "tasks": {name: name for name in ("created_at", "updated_at", "state", "slot", "deployment_id")},
     "artifacts": {name: name for name in ("created_at", "name", "size")},
+    "builds": {name: name for name in ("created_at", "updated_at", "state", "environment")},
 }
-_KINDS: Mapping[type, str] = {App: "apps", Deployment: "deployments", Task: "tasks", Artifact: "artifacts"}
 
 SORTS: Mapping[str, tuple[str, ...]] = {name: tuple(columns) for name, columns in _COLUMNS.items()}
 SORT_ORDERS = ("asc", "desc")
@@ -45,7 +46,7 @@ class Page:
 
 def page_of(reader: Reader, kind: type[T], page: Page, filters: Mapping[str, object]) -> tuple[list[T], int]:
     """The records of one page and how many there are in all; `filters` are columns and values, None is no filter."""
-    table = _KINDS[kind]
+    table = TABLES[kind]
     given = {column: value for column, value in filters.items() if value is not None}
     where = "WHERE " + " AND ".join(f"{column} = ?" for column in given) if given else ""
     (total,) = reader.row(f"SELECT count(*) FROM {table} {where}", *given.values())

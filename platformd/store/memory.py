@@ -11,11 +11,10 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import TypeVar
 
-from platformd.domain.deployment.state import Deployment
 from platformd.domain.notice import Notice
 from platformd.domain.operations import Operation
-from platformd.domain.task import Task
 from platformd.errors import NoSpace, PlatformError
+from platformd.store.codec import Stateful
 from platformd.store.connection import open_memory
 from platformd.store.migrations import migrate
 from platformd.store.store import Store, unheard
@@ -70,7 +69,7 @@ class MemoryStore(Store):
         self._go_on()
         return future
 
-    def save_behind(self, snapshot: Deployment | Task, notices: Sequence[Notice] = ()) -> None:
+    def save_behind(self, snapshot: Stateful, notices: Sequence[Notice] = ()) -> None:
         super().save_behind(snapshot, notices)
         self._go_on()
 

@@ -19,11 +19,12 @@ from platformd.durable import sync_folder
 from platformd.store.connection import Refused
 from platformd.store.models import MetaRow, create_tables
 from platformd.store.second_schema import second_schema
+from platformd.store.third_schema import third_schema
 
 Step = Callable[[SqliteDatabase], None]
 
 # Step n (from 1) leads from schema n to n + 1; `create_tables` always makes the schema after the last.
-STEPS: tuple[Step, ...] = (second_schema,)
+STEPS: tuple[Step, ...] = (second_schema, third_schema)
 
 
 def migrate(database: SqliteDatabase, path: Path | None, steps: Sequence[Step] = STEPS) -> None:

@@ -19,6 +19,7 @@ from peewee import (
 )
 
 from platformd.store.access_models import RequestKeyRow, TokenRow
+from platformd.store.source_models import BuildRow, SourceRow, WebhookDeliveryRow
 
 
 class AppRow(Model):  # type: ignore[misc]
@@ -245,6 +246,9 @@ MODELS: tuple[Any, ...] = (
     RemovalRow,
     TokenRow,
     RequestKeyRow,
+    SourceRow,
+    BuildRow,
+    WebhookDeliveryRow,
     EventRow,
 )
 

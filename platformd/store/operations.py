@@ -13,8 +13,10 @@ from typing import Any
 from peewee import SqliteDatabase
 
 from platformd import clock
-from platformd.domain import configuration, naming, retention
+from platformd.domain import configuration, naming, retention, source
+from platformd.domain.build.orders import DeployBuild, RequestBuild, SaveBuild
 from platformd.domain.operations import (
+    AddArtifact,
     AdoptDomain,
     ClaimCurrent,
     CompleteArtifact,
@@ -35,7 +37,17 @@ from platformd.domain.snapshot import App, Artifact
 from platformd.domain.token import CreateToken, RevokeToken, TokenUsed
 from platformd.errors import Conflict, NotFound
 from platformd.ids import new_id
-from platformd.store import configuring, deploying, events, expiring, removing, retries, rolling_back, tokens
+from platformd.store import (
+    building,
+    configuring,
+    deploying,
+    events,
+    expiring,
+    removing,
+    retries,
+    rolling_back,
+    tokens,
+)
 from platformd.store.codec import Decoding
 from platformd.store.models import AnchorRow, AppRow, ArtifactRow, HostRow
 from platformd.store.saves import save
@@ -78,6 +90,10 @@ apply.register(TokenUsed, tokens.used)
 apply.register(retention.ForgetDeployments, expiring.forget_deployments)
 apply.register(retention.ForgetTasks, expiring.forget_tasks)
 apply.register(retention.ForgetArtifacts, expiring.forget_artifacts)
+apply.register(source.SetSource, building.set_source)
+apply.register(source.RemoveSource, building.remove_source)
+apply.register(RequestBuild, building.request_build)
+apply.register(DeployBuild, building.deploy_build)
 apply.register(KeepAnswer, retries.keep)
 apply.register(ForgetAnswers, retries.forget)
 
@@ -98,7 +114,7 @@ def _(operation: IfRevision[Any], database: SqliteDatabase) -> Any:
 
 
 @apply.register
-def _(operation: SaveDeployment | SaveTask, database: SqliteDatabase) -> Any:
+def _(operation: SaveDeployment | SaveTask | SaveBuild, database: SqliteDatabase) -> Any:
     save(database, operation.snapshot)
     return operation.snapshot
 
@@ -159,6 +175,22 @@ def _(operation: CompleteArtifact, database: SqliteDatabase) -> Artifact:
     )
     save(database, complete)
     return complete
+
+
+@apply.register
+def _(operation: AddArtifact, database: SqliteDatabase) -> Artifact:
+    artifact = Artifact(
+        id=new_id(),
+        name=operation.name,
+        content_type="application/octet-stream",
+        app_id=operation.app_id,
+        sha256=operation.sha256,
+        size=operation.size,
+        created_at=operation.at,
+        uploaded_at=operation.at,
+    )
+    save(database, artifact)
+    return artifact
 
 
 @apply.register

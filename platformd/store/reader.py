@@ -14,15 +14,22 @@ from datetime import datetime
 from typing import Any, NamedTuple, TypeVar
 
 from platformd import clock
+from platformd.domain.build.state import Build
 from platformd.domain.deployment.state import Deployment
 from platformd.domain.snapshot import App, Artifact
 from platformd.domain.task import Task
 from platformd.store.codec import Decoding
 
 PORTION = 500
-T = TypeVar("T", App, Artifact, Deployment, Task)
+T = TypeVar("T", App, Artifact, Deployment, Task, Build)
 
-TABLES: dict[type, str] = {App: "apps", Artifact: "artifacts", Deployment: "deployments", Task: "tasks"}
+TABLES: dict[type, str] = {
+    App: "apps",
+    Artifact: "artifacts",
+    Deployment: "deployments",
+    Task: "tasks",
+    Build: "builds",
+}
 # As bytes: text that is no UTF-8 would fail the whole query, not its own row.
 _RECORD = "SELECT id, format, CAST(snapshot AS BLOB) FROM"
 RECORD_BY_ID = {kind: f"{_RECORD} {table} WHERE id = ?" for kind, table in TABLES.items()}

@@ -14,6 +14,9 @@ from typing import Any, TypeVar
 
 from peewee import SqliteDatabase
 
+from platformd.domain.build.orders import Delivered
+from platformd.domain.build.state import Build
+from platformd.domain.deployment.state import Deployment
 from platformd.domain.operations import Operation
 from platformd.domain.policy import ANSWERS_KEPT
 from platformd.domain.retries import (
@@ -121,8 +124,17 @@ def _record(kind: type, database: SqliteDatabase, id: str) -> Any:
     return None if row is None else _decoding.decode(kind, *row)
 
 
+def _delivered(database: SqliteDatabase, build_id: str) -> Delivered | None:
+    build = _record(Build, database, build_id)
+    if build is None:
+        return None
+    made = None if build.deployment_id is None else _record(Deployment, database, build.deployment_id)
+    return Delivered(build=build, made=made)
+
+
 _FINDERS: dict[str, Callable[[SqliteDatabase, str], Any]] = {
     **{kind.__name__.lower(): partial(_record, kind) for kind in TABLES},
+    "delivered": _delivered,
     "token": tokens.stored,
     "customdomain": configuring.custom_domain,
     "registry": configuring.registry,

@@ -42,7 +42,6 @@ def roll_back(operation: RollBack, database: SqliteDatabase) -> Deployment:
             domain=operation.domain,
             at=operation.at,
             steady=operation.steady,
-            commit_sha=None,
             promoted_from=target.id,
         ),
         database,

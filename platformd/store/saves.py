@@ -9,6 +9,8 @@ from collections.abc import Iterable
 
 from peewee import SqliteDatabase
 
+from platformd.domain.build.state import Build
+from platformd.domain.build.state import Phase as BuildPhase
 from platformd.domain.deployment.state import Deployment, Phase
 from platformd.domain.snapshot import SCHEMA, App, Artifact
 from platformd.domain.task import Task, TaskPhase
@@ -74,6 +76,19 @@ _ARTIFACT: _Columns = {
     "app_id": "value ->> '$.app_id'",
     "created_at": _instant("$.created_at"),
 }
+_BUILD: _Columns = {
+    "id": "value ->> '$.id'",
+    "app_id": "value ->> '$.app_id'",
+    "environment": "value ->> '$.environment'",
+    "state": "value ->> '$.state'",
+    "live": _none_of("$.phase", (BuildPhase.DONE,)),
+    "branch": "value ->> '$.branch'",
+    "commit_sha": "value ->> '$.commit.sha'",
+    "deployment_id": "value ->> '$.deployment_id'",
+    "revision": "value ->> '$.revision'",
+    "created_at": _instant("$.created_at"),
+    "updated_at": _instant("$.updated_at"),
+}
 _NEVER_UPDATED = frozenset({"id", "created_at", "versions"})
 
 
@@ -94,6 +109,7 @@ _STATEMENTS: dict[type, str] = {
     Task: _upsert("tasks", _TASK),
     App: _upsert("apps", _APP),
     Artifact: _upsert("artifacts", _ARTIFACT),
+    Build: _upsert("builds", _BUILD),
 }
 
 

@@ -16,11 +16,13 @@ from typing import TypeVar
 from peewee import SqliteDatabase
 
 from platformd import clock
+from platformd.domain.build.state import Build
 from platformd.domain.deployment.state import Deployment
 from platformd.domain.notice import Event, Notice
 from platformd.domain.operations import Operation, Report
 from platformd.domain.snapshot import App, Artifact
 from platformd.domain.task import Task
+from platformd.store.codec import Stateful
 from platformd.store.connection import FILE_NAME, open_database, open_reader
 from platformd.store.migrations import migrate
 from platformd.store.operations import SaveAnchor
@@ -77,7 +79,7 @@ class Store:
         """Publish `notice` soon; it is lost with a disk that refuses."""
         self.commit(Report(), lambda _: (notice,))
 
-    def save_behind(self, snapshot: Deployment | Task, notices: Sequence[Notice] = ()) -> None:
+    def save_behind(self, snapshot: Stateful, notices: Sequence[Notice] = ()) -> None:
         """Store `snapshot` soon, newest state of an object only; never blocks, never raises, tried again while the
         disk is full. `notices` are published once it is durable."""
         self._writer.save_behind(snapshot, notices)
@@ -106,6 +108,10 @@ class Store:
         unsaved = self._writer.unsaved(Task, id)
         return unsaved if isinstance(unsaved, Task) else self.reader.get(Task, id)
 
+    def build(self, id: str) -> Build | None:
+        unsaved = self._writer.unsaved(Build, id)
+        return unsaved if isinstance(unsaved, Build) else self.reader.get(Build, id)
+
     def tasks_of(self, deployment_id: str, live_only: bool = False) -> list[Task]:
         """Oldest first."""
         unsaved = [task for task in self._writer.all_unsaved(Task) if isinstance(task, Task)]
@@ -114,8 +120,8 @@ class Store:
         return [task for task in tasks.values() if not (live_only and task.phase.final)]
 
     def is_saved(self, id: str) -> bool:
-        """True when nothing of this deployment or task waits to be stored."""
-        return not any(self._writer.unsaved(kind, id) for kind in (Deployment, Task))
+        """True when nothing of this deployment, task or build waits to be stored."""
+        return not any(self._writer.unsaved(kind, id) for kind in (Deployment, Task, Build))
 
     # ---- reads of rows -------------------------------------------------------------------------------------
 

@@ -17,14 +17,14 @@ import structlog
 from peewee import SqliteDatabase
 
 from platformd import metrics
-from platformd.domain.deployment.state import Deployment
+from platformd.domain.build.orders import Delivered
 from platformd.domain.notice import Event, Notice
 from platformd.domain.operations import Operation
 from platformd.domain.retries import Made
 from platformd.domain.snapshot import App
-from platformd.domain.task import Task
 from platformd.errors import PlatformError, Unavailable
 from platformd.store.batch import Batch, Behind, Key, Write, key_of
+from platformd.store.codec import Stateful
 from platformd.store.connection import StoreFailed
 from platformd.store.events import Recorder
 
@@ -72,7 +72,7 @@ class Writer:
             self._gathered.notify()
         return future
 
-    def save_behind(self, snapshot: Deployment | Task, notices: Sequence[Notice] = ()) -> None:
+    def save_behind(self, snapshot: Stateful, notices: Sequence[Notice] = ()) -> None:
         """Store `snapshot` soon; a newer one of the same object replaces it, its notices stay."""
         with self._lock:
             waiting = self._behind.setdefault(key_of(snapshot), Behind(snapshot))
@@ -98,14 +98,14 @@ class Writer:
         if newest:
             self._covered[key] = write.covered
 
-    def unsaved(self, kind: type, id: str) -> Deployment | Task | None:
+    def unsaved(self, kind: type, id: str) -> Stateful | None:
         """The newest state of an object that was given to `save_behind` and is not durable yet."""
         with self._lock:
             key = (kind, id)
             behind = self._behind.get(key) or self._covered.get(key) or self._under_way.get(key)
             return behind.snapshot if behind else None
 
-    def all_unsaved(self, kind: type) -> list[Deployment | Task]:
+    def all_unsaved(self, kind: type) -> list[Stateful]:
         """As `unsaved`, of every object of a kind."""
         with self._lock:
             newest = self._under_way | self._covered | self._behind
@@ -200,8 +200,10 @@ class Writer:
 def _revision(record: object) -> dict[tuple[str, str], int]:
     if isinstance(record, Made):
         record = record.result
-    if isinstance(record, Deployment | Task | App):
+    if isinstance(record, Stateful | App):
         return {(type(record).__name__.lower(), record.id): record.revision}
+    if isinstance(record, Delivered):
+        return _revision(record.build) | _revision(record.made)
     return {}
 
 

@@ -14,7 +14,7 @@ import pytest
 from platformd import __version__
 from tests.architecture.house import PACKAGES, ROOT
 
-LEFT_OUT = shutil.ignore_patterns(".*", "__pycache__", "tests", "build", "*.egg-info")
+LEFT_OUT = shutil.ignore_patterns(".*", "__pycache__", "tests", "*.egg-info")
 
 
 @pytest.fixture(scope="module")
@@ -26,6 +26,7 @@ def build_wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Built from a copy, as building leaves folders beside the sources."""
     copy, out = tmp_path_factory.mktemp("copy") / "src", tmp_path_factory.mktemp("wheel")
     shutil.copytree(ROOT, copy, ignore=LEFT_OUT)
+    shutil.rmtree(copy / "build", ignore_errors=True)
     command = [
         sys.executable,
         "-m",

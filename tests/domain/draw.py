@@ -1,4 +1,4 @@
-"""Draws both machines into platformd/docs/concepts.md: `python -m tests.domain.draw` after a table has changed."""
+"""Draws the machines into platformd/docs/concepts.md: `python -m tests.domain.draw` after a table has changed."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import re
 from pathlib import Path
 
 from platformd.domain import events
+from platformd.domain.build.messages import ServiceRestarted
+from platformd.domain.build.state import Phase as BuildPhase
+from platformd.domain.build.transitions import TRANSITIONS as BUILD
 from platformd.domain.deployment.state import Phase
 from platformd.domain.deployment.transitions import TRANSITIONS as DEPLOYMENT
 from platformd.domain.machine import diagram
@@ -25,6 +28,7 @@ def drawings() -> dict[str, str]:
     """The diagram of each machine by the name between whose markers it stands."""
     return {
         "deployment": diagram(DEPLOYMENT, DRAWN, [Phase.DONE], without=LEFT_OUT),
+        "build": diagram(BUILD, tuple(BuildPhase), [BuildPhase.DONE], without=(ServiceRestarted,)),
         "task": diagram(TASK, tuple(TaskPhase), [TaskPhase.STOPPED, TaskPhase.FAILED]),
     }
 

@@ -10,10 +10,12 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from tornado.netutil import bind_sockets
 
+from actors.build_requests import BuildRequests
 from actors.commits import Commits
 from actors.configuration import Configuration
 from actors.dead_letters import DeadLetters
@@ -26,9 +28,12 @@ from actors.usage import UsageHistory
 from handlers import Api, Context, make_app, make_server
 from platformd import clock, node
 from platformd.artifacts import ArtifactFiles
+from platformd.build_views import BuildViews
 from platformd.config import Settings
 from platformd.configuration_views import ConfigurationViews
 from platformd.domain import commands
+from platformd.domain.build.orders import SaveBuild
+from platformd.domain.build.state import Build, BuildState
 from platformd.domain.deployment.changes import changed
 from platformd.domain.deployment.state import Deployment, Goal, Phase, Status
 from platformd.domain.naming import Addresses
@@ -101,6 +106,7 @@ class StoredWrites:
         spec: DeploymentSpec,
         precedence: Precedence = Precedence.DEPLOYMENT,
         promoted_from: str | None = None,
+        build: Build | None = None,
     ) -> Deployment:
         operation = CreateDeployment(
             app_id=app_id,
@@ -111,6 +117,8 @@ class StoredWrites:
             steady=clock.steady(),
             precedence=precedence,
             promoted_from=promoted_from,
+            commit=build.commit if build else None,
+            build_id=build.id if build else None,
         )
         return await self.commits(operation)
 
@@ -134,6 +142,11 @@ class ScriptedActors:
         if self.fail is not None:
             failure, self.fail = self.fail, None
             raise failure
+        if kind == "build":
+            build = self.store.build(id)
+            assert build is not None
+            cancelled = replace(build, state=BuildState.CANCELLED, revision=build.revision + 1)
+            return await asyncio.wrap_future(self.store.commit(SaveBuild(cancelled)))
         if kind == "task":
             task = self.store.task(id)
             assert task is not None
@@ -176,6 +189,20 @@ class Deaf:
 
     def forget_hosts(self, hostnames: Collection[str]) -> None:
         pass
+
+
+class Nobody:
+    """A directory in which there are no actors."""
+
+    def tell(self, key: object, message: object, lane: object = None) -> None:
+        pass
+
+
+def build_requests(store: Store) -> BuildRequests:
+    """Builds are queued and nobody begins them."""
+    world = SimpleNamespace(store=store, directory=Nobody())
+    yard = SimpleNamespace(introduce=lambda deployment: None, domain="localhost")
+    return BuildRequests(Commits(store), world, yard, timeout_secs=900)  # type: ignore[arg-type]
 
 
 class Patient:
@@ -319,6 +346,8 @@ class Running:
             writes=StoredWrites(Commits(store)),
             configuration=Configuration(Commits(store), Deaf()),  # type: ignore[arg-type]
             removals=Patient(),
+            builds=build_requests(store),
+            built=BuildViews(store.reader),
             vault=Vault.open(self._folder),
             tokens=TokenViews(store.reader),
             write_behind=store.commit,

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from handlers import schemas
 from handlers.quantities import instant, seconds
+from handlers.schemas_builds import BuildsQuery
 from handlers.specs import new_deployment
 from handlers.validation import MAX_FAULTS, collect, collect_query, survey
 from handlers.volumes import VolumeRule
@@ -279,6 +280,7 @@ def test_lists_are_sorted_by_what_the_views_can_sort_by() -> None:
         "deployments": schemas.DeploymentsQuery,
         "tasks": schemas.TasksQuery,
         "artifacts": schemas.ArtifactsQuery,
+        "builds": BuildsQuery,
     }
     assert {
         name: set(

@@ -11,7 +11,7 @@ from platformd.domain.deployment.state import Deployment, Phase, Status
 from platformd.domain.operations import AdoptDomain, ClaimCurrent, ReleaseCurrent, SaveDeployment
 from platformd.errors import NotFound
 from platformd.store import Current
-from tests.store.samples import done, make_app, make_deployment, raised
+from tests.store.samples import commit_of, done, make_app, make_deployment, raised
 
 
 def claim(deployment: Deployment) -> ClaimCurrent:
@@ -90,7 +90,7 @@ def test_fifty_parallel_claims_leave_the_newest(file_store):
 
 def test_another_domain_reaches_what_is_there_and_the_old_one_still_does(store):
     app = make_app(store)
-    deployment = make_deployment(store, app.id, commit_sha="abcdef01")
+    deployment = make_deployment(store, app.id, commit=commit_of("abcdef01"))
     before = {route.hostname for route in store.routes()}
     assert done(store.commit(AdoptDomain(domain="example.com"))) == 3
     assert done(store.commit(AdoptDomain(domain="example.com"))) == 0

@@ -25,6 +25,7 @@ from platformd.store import StoreFailed
 from tests.store.samples import (
     AT,
     DOMAIN,
+    commit_of,
     creation,
     done,
     make_app,
@@ -145,9 +146,9 @@ def test_a_new_slug_whose_address_is_taken_is_refused(store):
 
 def test_the_same_commit_again_gets_the_version_into_its_name(store):
     apps = [make_app(store, namespace=namespace) for namespace in ("a", "b", "c")]
-    commit = "ABCDEF0123456789"
-    hosts = [make_deployment(store, app.id, commit_sha=commit).identity.preview_host for app in apps]
-    hosts.append(make_deployment(store, apps[0].id, commit_sha=commit).identity.preview_host)
+    commit = commit_of("ABCDEF0123456789")
+    hosts = [make_deployment(store, app.id, commit=commit).identity.preview_host for app in apps]
+    hosts.append(make_deployment(store, apps[0].id, commit=commit).identity.preview_host)
     assert hosts == [
         f"web-abcdef01-development.{DOMAIN}",
         f"web-abcdef01-v1-development.{DOMAIN}",

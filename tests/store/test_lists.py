@@ -9,15 +9,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from platformd.domain.build.state import Build
 from platformd.domain.deployment.state import Deployment, Status
 from platformd.domain.operations import SaveDeployment
 from platformd.domain.snapshot import App, Artifact
 from platformd.domain.task import Task
 from platformd.store import MemoryStore
 from platformd.store.lists import SORT_ORDERS, SORTS, Page, page_of, versions_below
-from tests.store.samples import AT, done, make_app, make_artifact, make_deployment, make_task
+from tests.store.samples import AT, done, make_app, make_artifact, make_build, make_deployment, make_task
 
-KINDS = {"apps": App, "deployments": Deployment, "tasks": Task, "artifacts": Artifact}
+KINDS = {"apps": App, "deployments": Deployment, "tasks": Task, "artifacts": Artifact, "builds": Build}
 
 
 def ids(records) -> list[str]:
@@ -66,6 +67,7 @@ def test_every_announced_order_works(store, list, sort_by, order):
     deployment = make_deployment(store, make_app(store).id)
     make_task(store, deployment)
     make_artifact(store)
+    make_build(store, deployment.identity.app_id)
     records, total = page_of(store.reader, KINDS[list], Page(1, 20, sort_by, order), {})
     assert len(records) == total == 1
 

@@ -76,8 +76,9 @@ class _Load:
         }
         serve = psutil.Process(self._server.pid)
         before = _spent(serve)
+        cpus = ",".join(map(str, sorted(self._cpus)))
         done = subprocess.run(
-            [sys.executable, "-m", "platformd.cli.bench.load"],
+            ["taskset", "-c", cpus, sys.executable, "-m", "platformd.cli.bench.load"],
             input=json.dumps(order),
             capture_output=True,
             text=True,

@@ -33,7 +33,7 @@ def change(draft: DeploymentDraft, event: commands.Change) -> None:
     if event.replicas is not None:
         _want(draft, spec.awake_replicas)
     if draft.state.goal is Goal.AWAKE:
-        _begin_progress(draft)
+        begin_progress(draft)
     if event.replicas is not None:
         failure.sleep_or_finish(draft, Status.SUCCEEDED, None)
 
@@ -52,7 +52,7 @@ def change_unborn(draft: DeploymentDraft, event: commands.Change) -> None:
     if spec.replicas == 0:
         sleep.born_asleep(draft)
     else:
-        _begin_progress(draft)
+        begin_progress(draft)
 
 
 def restart(draft: DeploymentDraft, event: commands.Restart) -> None:
@@ -60,7 +60,7 @@ def restart(draft: DeploymentDraft, event: commands.Restart) -> None:
     draft.refuse_if_finished("restarted")
     if draft.state.goal is Goal.AWAKE:
         draft.redesign(draft.state.spec)
-        _begin_progress(draft)
+        begin_progress(draft)
 
 
 def changed(spec: DeploymentSpec, event: commands.Change) -> DeploymentSpec:
@@ -128,7 +128,7 @@ def _want(draft: DeploymentDraft, wanted: int) -> None:
     draft.set(target=wanted, resting=resting)
 
 
-def _begin_progress(draft: DeploymentDraft) -> None:
+def begin_progress(draft: DeploymentDraft) -> None:
     limit = timedelta(seconds=draft.state.spec.progress_deadline_secs)
     draft.set(progress_deadline=draft.at + limit)
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from platformd.domain import effects, policy
-from platformd.domain.deployment.state import Deployment, Goal, Member, Stage, Status
+from platformd.domain.deployment.state import Deployment, Goal, Member, Phase, Stage, Status
 from platformd.domain.effects import DeploymentEffect
 from platformd.domain.machine import Draft
 from platformd.domain.snapshot import Reason
@@ -76,6 +76,8 @@ class DeploymentDraft(Draft[Deployment, DeploymentEffect]):
 
     def finish(self, status: Status, reason: Reason | None) -> None:
         """Final: stop everything and give the address back."""
+        if self.state.phase is Phase.WAITING_FOR_BUILD:
+            self.order(effects.AbandonBuilds())
         self.set(status=status, reason=reason)
         self.head_for(Goal.FINISHED)
         if self.state.current:

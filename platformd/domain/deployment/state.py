@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from platformd.domain import policy
-from platformd.domain.snapshot import Reason
+from platformd.domain.snapshot import Commit, Reason
 from platformd.domain.spec import DeploymentSpec, SleepMode
 from platformd.domain.variables import Precedence, Variable
 from platformd.errors import InvalidState
@@ -128,7 +128,7 @@ class Deployment:
     close if nothing happened since, empty again as soon as other tasks are ready. `frozen_since` is when it fell
     asleep with tasks that stand still. Until `lease_until` it is not idle; its keep_awake rules are looked at when
     `look_at` has come, were last at `looked_at`, and `busy` is the one that was met then. `digests` says what each
-    image it has run means, whatever the registry says by now.
+    image it has run means, whatever the registry says by now. `commit` is what it was built from, by `build_id`.
     """
 
     identity: Identity
@@ -170,6 +170,8 @@ class Deployment:
     looked_at: datetime | None = None
     busy: str | None = None
     digests: Mapping[str, str] = field(default_factory=dict)
+    commit: Commit | None = None
+    build_id: str | None = None
     updated_at: datetime
 
     @property

@@ -10,7 +10,17 @@ from dataclasses import replace
 from datetime import timedelta
 
 from platformd.domain import commands, effects, events, policy
-from platformd.domain.deployment import autoscale, changes, deadlines, failure, images, keeping, ports, sleep
+from platformd.domain.deployment import (
+    autoscale,
+    changes,
+    deadlines,
+    failure,
+    filling,
+    images,
+    keeping,
+    ports,
+    sleep,
+)
 from platformd.domain.deployment.draft import DeploymentDraft
 from platformd.domain.deployment.going_back import ROLLED_BACK
 from platformd.domain.deployment.recovery import recovered
@@ -258,6 +268,10 @@ TRANSITIONS = compile_rules(
         Rule(commands.Sleep, (P.ASLEEP, P.DRAINING, P.DONE, *_UNBORN), _sleep),
         *(Rule(command, _STUCK, _refuse_in_quarantine) for command in _COMMANDS),
         *_task_rules(),
+        Rule(events.BuildSucceeded, _UNBORN, filling.build_succeeded, (P.STARTING, P.ASLEEP, P.DONE)),
+        Rule(events.BuildSucceeded, tuple(phase for phase in _ALL if phase not in _UNBORN), ignore),
+        Rule(events.BuildFailed, _UNBORN, filling.build_failed, (P.DONE,)),
+        Rule(events.BuildFailed, tuple(phase for phase in _ALL if phase not in _UNBORN), ignore),
         Rule(events.Recovered, _ALL, recovered, (*_UNBORN, *_AWAKE, *_RESTING, P.DRAINING, P.DONE)),
         Rule(events.WentQuiet, _AWAKE, sleep.went_quiet),
         Rule(events.WentQuiet, (*_RESTING, P.DRAINING, *_IDLE), ignore),

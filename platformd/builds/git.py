@@ -1,0 +1,297 @@
+"""Git: from a repository to a tree that is checked out, and nothing of it run.
+
+Used in jobs. Each app has a bare mirror that keeps what was fetched. Configuration comes from here alone: no file of
+the system, the user or the repository is read, so there are no hooks, filters, helpers or submodules. Credentials are
+in the environment or in a file of the job's own, never in arguments or output.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import re
+import shutil
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from platformd.builds import listing
+from platformd.builds.jobs import ChildFailed, Job, WorkRefused
+from platformd.builds.places import Places, size_of
+from platformd.domain.snapshot import Commit
+
+PATH = "/usr/local/bin:/usr/bin:/bin"
+LONGEST_MESSAGE = 4096
+_LONGEST_LINK = 4096
+_SHA = re.compile(r"[0-9a-f]{40}\Z")
+_SHORT_SHA = re.compile(r"[0-9a-f]{4,39}\Z")
+_PASSED_ON = (
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+    "HTTPS_PROXY",
+    "NO_PROXY",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+)
+_QUIET = {
+    "core.hooksPath": "/dev/null",
+    "core.fsmonitor": "false",
+    "core.attributesFile": "/dev/null",
+    "core.autocrlf": "false",
+    "submodule.recurse": "false",
+    "fetch.recurseSubmodules": "false",
+    "fetch.unpackLimit": "1",  # one file for all that comes, so that its size can be bounded
+    "gc.auto": "0",
+    "maintenance.auto": "false",
+    "protocol.allow": "never",
+    "credential.helper": "",
+    "advice.detachedHead": "false",
+    "http.lowSpeedLimit": "1",
+    "http.lowSpeedTime": "60",
+    "log.mailmap": "false",
+    "log.showSignature": "false",
+    "safe.directory": "*",
+}
+# What git says when the limit on its files has ended one of its own children.
+_CUT_OFF = (f"died of signal {signal.SIGXFSZ:d}", "invalid index-pack output")
+_REFUSED = (
+    "authentication failed",
+    "could not read username",
+    "permission denied",
+    "returned error: 403",
+    "returned error: 401",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """A repository "owner/name" below `base` (https://github.com), and what opens it."""
+
+    base: str
+    repository: str
+    token: str | None = field(default=None, repr=False)
+    ssh_key: str | None = field(default=None, repr=False)
+
+    @property
+    def by_ssh(self) -> bool:
+        return self.ssh_key is not None and self.token is None
+
+    @property
+    def url(self) -> str:
+        if not self.by_ssh:
+            return f"{self.base.rstrip('/')}/{self.repository}.git"
+        host = urlsplit(self.base).hostname or ""
+        return f"ssh://git@{host}/{self.repository}.git"
+
+
+class Git:
+    """`limit` is in bytes: of a tree, and of each file git writes."""
+
+    def __init__(self, places: Places, limit: int) -> None:
+        self._places, self._limit = places, limit
+        self._lock = threading.Lock()
+        self._mirrors: dict[str, threading.Lock] = {}
+
+    def check_out(
+        self,
+        job: Job,
+        app_id: str,
+        origin: Origin,
+        *,
+        branch: str | None,
+        ref: str | None,
+        found: Callable[[Commit], None],
+    ) -> Commit:
+        """Fetch `ref`, else the head of `branch`, into the job's tree. `found` is told the commit before anything is
+        written, and may raise. WorkRefused says why it cannot be."""
+        with self._mirror(app_id) as mirror, _credentials(self._places.work(job.build_id), origin) as env:
+            run = _Run(job, mirror, {**env, **self._ssh(origin, env)}, self._limit)
+            try:
+                sha = run.fetch(origin.url, branch=branch, ref=ref)
+                commit = run.describe(sha)
+                found(commit)
+                self._write(run, job, sha)
+            except ChildFailed as failure:
+                raise _refusal(failure, origin, self._limit) from failure
+            finally:
+                if size_of(mirror) > 2 * self._limit:
+                    shutil.rmtree(mirror)
+        return commit
+
+    def _write(self, run: _Run, job: Job, sha: str) -> None:
+        try:
+            entries = list(listing.parse(run.git("ls-tree", "-r", "-l", "-z", "--full-tree", sha)))
+            listing.check(entries, self._limit)
+            links = [entry for entry in entries if entry.mode == listing.LINK]
+            for entry, target in zip(links, run.contents(links), strict=True):
+                listing.check_link(entry.path, target)
+        except listing.Unsafe as error:
+            raise WorkRefused("SOURCE_UNSAFE", f"{error}; take it out of the repository") from None
+        except listing.Excess as error:
+            raise WorkRefused(
+                "SOURCE_TOO_LARGE", f"{error}; make it smaller or raise --build-source-limit"
+            ) from None
+        for entry in entries:
+            if entry.mode == listing.MODULE:
+                job.say([f"submodule {listing.shown(entry.path)} is left out"])
+        run.check_out(sha, self._places.tree(job.build_id))
+
+    @contextmanager
+    def _mirror(self, app_id: str) -> Iterator[Path]:
+        """An app's builds fetch one after the other. What a killed git left locked is not."""
+        with self._lock:
+            lock = self._mirrors.setdefault(app_id, threading.Lock())
+        with lock:
+            mirror = self._places.mirror(app_id)
+            for stale in (*mirror.rglob("*.lock"), *mirror.glob("objects/pack/tmp_*")):
+                stale.unlink(missing_ok=True)
+            yield mirror
+
+    def _ssh(self, origin: Origin, env: Mapping[str, str]) -> dict[str, str]:
+        if not origin.by_ssh:
+            return {}
+        known = self._places.known_hosts()
+        options = "-F /dev/null -o BatchMode=yes -o IdentitiesOnly=yes -o StrictHostKeyChecking=accept-new"
+        return {"GIT_SSH_COMMAND": f"ssh {options} -o UserKnownHostsFile='{known}' -i '{env['HOME']}/key'"}
+
+
+class _Run:
+    """The calls of git for one build."""
+
+    def __init__(self, job: Job, mirror: Path, env: Mapping[str, str], limit: int) -> None:
+        self._job, self._mirror, self._env, self._limit = job, mirror, env, limit
+
+    def git(self, *arguments: str, input: bytes | None = None) -> bytes:
+        """What git writes to its output."""
+        argv = ["git", f"--git-dir={self._mirror}", *arguments]
+        home = Path(self._env["HOME"])
+        return self._job.run(argv, env=self._env, cwd=home, input=input, quiet=True, largest_file=self._limit)
+
+    def fetch(self, url: str, *, branch: str | None, ref: str | None) -> str:
+        """The id of the commit that `ref`, or the head of `branch`, is now; it is in the mirror."""
+        if not (self._mirror / "HEAD").exists():
+            shutil.rmtree(self._mirror, ignore_errors=True)
+            self.git("init", "-q", "--bare", "--template=", str(self._mirror))
+        wanted = f"refs/heads/{branch}" if ref is None else self._resolve(url, ref)
+        here = f"refs/build/{self._job.build_id}"
+        if wanted is None:
+            self._job.say([f"fetching all of {url} to find {ref}"])
+            unshallow = ("--unshallow",) if (self._mirror / "shallow").exists() else ()
+            spec = ("+refs/heads/*:refs/all/heads/*", "+refs/tags/*:refs/all/tags/*")
+            self.git("fetch", "-q", "--no-tags", "--no-write-fetch-head", *unshallow, url, *spec)
+            return self._commit(str(ref))
+        self._job.say([f"fetching {wanted} of {url}"])
+        self.git("fetch", "-q", "--depth=1", "--no-tags", "--no-write-fetch-head", url, f"+{wanted}:{here}")
+        sha = self._commit(here)
+        self.git("update-ref", "-d", here)
+        return sha
+
+    def _resolve(self, url: str, ref: str) -> str | None:
+        """What of the remote `ref` means; None when only a look at all of it can tell."""
+        if _SHA.match(ref):
+            return ref
+        names = (f"refs/heads/{ref}", f"refs/tags/{ref}")
+        told = self.git("ls-remote", "-q", url, *names).decode("utf-8", "replace")
+        there = {line.partition("\t")[2] for line in told.splitlines()}
+        for name in names:
+            if name in there:
+                return name
+        if _SHORT_SHA.match(ref):
+            return None
+        raise WorkRefused("SOURCE_REF_NOT_FOUND", f"the repository has no branch, tag or commit {ref!r}")
+
+    def _commit(self, name: str) -> str:
+        try:
+            told = self.git("rev-parse", "--verify", "-q", "--end-of-options", f"{name}^{{commit}}")
+        except ChildFailed:
+            raise WorkRefused("SOURCE_REF_NOT_FOUND", f"the repository has no commit {name!r}") from None
+        return told.decode().split()[-1]
+
+    def describe(self, sha: str) -> Commit:
+        told = self.git("show", "-s", "--no-show-signature", "--format=%an <%ae>%x00%B", sha)
+        author, _, message = told.decode("utf-8", "replace").partition("\0")
+        return Commit(sha=sha, author=author[:LONGEST_MESSAGE], message=message.strip()[:LONGEST_MESSAGE])
+
+    def contents(self, links: list[listing.Entry]) -> list[str]:
+        """Where symbolic links lead."""
+        if any(link.size > _LONGEST_LINK for link in links):
+            raise listing.Unsafe("a link is longer than any path may be")
+        asked = "".join(f"{link.object}\n" for link in links).encode()
+        told = self.git("cat-file", "--batch", "--buffer", input=asked) if links else b""
+        targets = []
+        for link in links:
+            _, _, told = told.partition(b"\n")
+            targets.append(told[: link.size].decode("utf-8", "surrogateescape"))
+            told = told[link.size + 1 :]
+        return targets
+
+    def check_out(self, sha: str, tree: Path) -> None:
+        self.git("read-tree", sha)
+        self.git(f"--work-tree={tree}", "checkout-index", "-a", "-q", "-f")
+
+
+@contextmanager
+def _credentials(folder: Path, origin: Origin) -> Iterator[dict[str, str]]:
+    """The environment of git, with a home of its own in `folder` that is gone afterwards."""
+    home = folder / "git"
+    home.mkdir(mode=0o700)
+    try:
+        if origin.by_ssh and origin.ssh_key is not None:
+            key = os.open(home / "key", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            with open(key, "w", encoding="utf-8") as file:
+                file.write(origin.ssh_key.strip() + "\n")
+        yield _environment(home, origin)
+    finally:
+        shutil.rmtree(home)
+
+
+def _environment(home: Path, origin: Origin) -> dict[str, str]:
+    scheme = urlsplit(origin.url).scheme
+    config = {**_QUIET, f"protocol.{scheme}.allow": "always"}
+    if origin.token is not None:
+        both = base64.b64encode(f"x-access-token:{origin.token}".encode()).decode()
+        config[f"http.{origin.base.rstrip('/')}/.extraHeader"] = f"Authorization: Basic {both}"
+    env = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    env |= {
+        "PATH": PATH,
+        "HOME": str(home),
+        "LC_ALL": "C.UTF-8",
+        "GIT_CONFIG_NOSYSTEM": "1",
+        "GIT_CONFIG_GLOBAL": "/dev/null",
+        "GIT_ATTR_NOSYSTEM": "1",
+        "GIT_TERMINAL_PROMPT": "0",
+        "GIT_ASKPASS": "",
+        "GIT_LFS_SKIP_SMUDGE": "1",
+        "GIT_INDEX_FILE": str(home / "index"),
+        "GIT_CONFIG_COUNT": str(len(config)),
+    }
+    for number, (name, value) in enumerate(config.items()):
+        env[f"GIT_CONFIG_KEY_{number}"], env[f"GIT_CONFIG_VALUE_{number}"] = name, value
+    return env
+
+
+def _refusal(failure: ChildFailed, origin: Origin, limit: int) -> WorkRefused:
+    """What git says, sorted by what can be done about it."""
+    said = "\n".join(failure.last_lines)
+    low = said.lower()
+    words = failure.last_lines[-1] if failure.last_lines else str(failure)
+    if any(word in low for word in _CUT_OFF) or failure.code == -signal.SIGXFSZ:
+        return WorkRefused(
+            "SOURCE_TOO_LARGE", f"the repository needs more than {limit} bytes; raise --build-source-limit"
+        )
+    if "couldn't find remote ref" in low or "not our ref" in low:
+        return WorkRefused(
+            "SOURCE_REF_NOT_FOUND", f"{origin.repository} does not have what was asked for: {words}"
+        )
+    if any(word in low for word in _REFUSED):
+        message = f"{origin.url} does not let us in: {words}; check the source's access_token or ssh_key"
+        return WorkRefused("SOURCE_UNAUTHORIZED", message, failure.last_lines)
+    if "not found" in low:
+        message = f"there is no repository {origin.url}, or not for this access_token: {words}"
+        return WorkRefused("SOURCE_NOT_FOUND", message, failure.last_lines)
+    return WorkRefused("SOURCE_UNAVAILABLE", f"{origin.url} cannot be fetched: {words}", failure.last_lines)

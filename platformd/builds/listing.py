@@ -1,0 +1,75 @@
+"""What a commit's tree holds, looked at before any of it is written. Pure.
+
+Refused is what would lie outside the tree, what git would take for its own, and what is larger than allowed.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+LINK, MODULE = "120000", "160000"
+MOST_ENTRIES = 200_000
+_LONGEST_SHOWN = 120
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """`size` is 0 for what is no file; `object` names its content."""
+
+    mode: str
+    object: str
+    size: int
+    path: str
+
+
+class Unsafe(Exception):
+    """The tree is not written; says what is wrong with it."""
+
+
+class Excess(Exception):
+    """The tree is larger than allowed."""
+
+
+def parse(listing: bytes) -> Iterator[Entry]:
+    """The entries of `git ls-tree -r -l -z`."""
+    for record in listing.split(b"\0"):
+        if not record:
+            continue
+        about, _, path = record.partition(b"\t")
+        mode, _, object, size = about.decode("ascii").split()
+        yield Entry(mode, object, 0 if size == "-" else int(size), path.decode("utf-8", "surrogateescape"))
+
+
+def check(entries: Iterable[Entry], limit: int) -> None:
+    """Unsafe for a path that leads elsewhere, Excess beyond `limit` bytes or too many entries."""
+    total = 0
+    for count, entry in enumerate(entries, 1):
+        check_path(entry.path)
+        total += entry.size
+        if total > limit:
+            raise Excess(f"the tree has more than {limit} bytes")
+        if count > MOST_ENTRIES:
+            raise Excess(f"the tree has more than {MOST_ENTRIES} entries")
+
+
+def check_path(path: str) -> None:
+    """Unsafe for a path that is not plainly below the tree."""
+    parts = path.split("/")
+    if path.startswith("/") or any(part in ("", ".", "..") for part in parts):
+        raise Unsafe(f"{shown(path)} leads out of the tree")
+    if any(part.lower().rstrip(". ") == ".git" for part in parts):
+        raise Unsafe(f"{shown(path)} would be git's own")
+
+
+def check_link(path: str, target: str) -> None:
+    """Unsafe for a symbolic link at `path` that leads out of the tree."""
+    where = posixpath.normpath(posixpath.join(posixpath.dirname(path), target))
+    if target.startswith("/") or where == ".." or where.startswith("../"):
+        raise Unsafe(f"the link {shown(path)} leads out of the tree, to {shown(target)}")
+
+
+def shown(text: str) -> str:
+    """A name out of a repository as it may be shown."""
+    return ascii(text[:_LONGEST_SHOWN])

@@ -1,0 +1,179 @@
+"""serve dies while it fetches, builds or stores: the build begins again or has ended, and is never half."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Iterator
+from typing import Any
+
+import psutil
+import pytest
+
+from tests.e2e.building import build_of, log_of, make_app, set_source, settled
+from tests.e2e.conftest import _open_folder
+from tests.e2e.platform import Platform, host_of
+from tests.git_host import GitHost
+from tests.support import eventually
+
+SERVER = "#!/bin/sh\nexec python3 -m http.server $PORT --bind $HOST\n"
+DEATH_SECS = 30.0
+EFFECTS = (
+    *("EnterQueue", "Fetch", "RunCommand", "SweepRun", "ForgetRun", "Collect", "Deploy", "CleanUp"),
+    "LeaveQueue",
+)
+
+
+@pytest.fixture(scope="module")
+def git_host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GitHost]:
+    with GitHost(tmp_path_factory.mktemp("git")).serving() as host:
+        host.repository("octo/server").commit({"server": SERVER})
+        yield host
+
+
+@pytest.fixture
+def server(git_host: GitHost) -> Iterator[Platform]:
+    root = _open_folder()
+    running = Platform(root / "data", "--github-url", git_host.url)
+    try:
+        yield running.start()
+    finally:
+        running.destroy()
+        shutil.rmtree(root, ignore_errors=True)
+
+
+def source(server: Platform, command: str) -> str:
+    app_id = make_app(server, "web")
+    build = {"kind": "command", "command": command, "artifact_path": "server"}
+    set_source(server, app_id, repository="octo/server", build=build)
+    return app_id
+
+
+def queue(server: Platform, app_id: str) -> str:
+    return server.api("POST", "/builds", {"app_id": app_id}).json["id"]
+
+
+def waiting_for(server: Platform, app_id: str) -> str:
+    return server.api("POST", f"/apps/{app_id}/deployments", {}).json["id"]
+
+
+def processes(server: Platform, words: str) -> list[int]:
+    found = []
+    for process in server.family():
+        with contextlib.suppress(psutil.Error):
+            if any(words in word for word in process.cmdline()):
+                found.append(process.pid)
+    return found
+
+
+def succeeded_once(server: Platform, build_id: str, deployment_id: str) -> dict[str, Any]:
+    """The build has made what its one deployment runs, and left nothing."""
+    build = settled(server, build_id)
+    assert build["state"] == "succeeded", log_of(server, build_id)
+    assert build["deployment_id"] == deployment_id
+    made = server.wait(deployment_id, lambda d: d["status"] == "running", 60)
+    assert made["spec"]["artifact_id"] == build["artifact_id"]
+    assert server.get(host_of(made)).status == 200
+    eventually(lambda: not list((server.data_dir / "builds" / "trees").iterdir()))
+    assert not list((server.data_dir / "artifacts").glob(".upload-*"))
+    return build
+
+
+def test_killed_while_it_fetches_the_build_begins_again(server, git_host):
+    app_id = source(server, "true")
+    deployment_id = waiting_for(server, app_id)
+    git_host.gate.clear()
+    git_host.waiting.clear()
+    build_id = queue(server, app_id)
+    assert git_host.waiting.wait(30)
+    server.kill()
+    git_host.gate.set()
+    server.start()
+    assert succeeded_once(server, build_id, deployment_id)["attempt"] == 2
+    assert any("begins again" in line for line in log_of(server, build_id))
+
+
+def test_killed_while_it_builds_the_first_command_is_ended_and_another_is_run(server, git_host):
+    app_id = source(server, "test -e $HOME/once || { touch $HOME/once; setsid sleep 86396; }")
+    deployment_id = waiting_for(server, app_id)
+    build_id = queue(server, app_id)
+    eventually(lambda: processes(server, "86396"), 30)
+    before = build_of(server, build_id)
+    server.kill()
+    server.start()
+    build = succeeded_once(server, build_id, deployment_id)
+    assert (build["attempt"], build["started_at"]) == (2, before["started_at"])
+    assert not processes(server, "86396")
+
+
+def test_a_deadline_holds_over_restarts(git_host):
+    root = _open_folder()
+    server = Platform(root / "data", "--github-url", git_host.url, "--build-timeout", "8")
+    try:
+        server.start()
+        app_id = source(server, "sleep 86395")
+        build_id = queue(server, app_id)
+        eventually(lambda: processes(server, "86395"), 30)
+        began = build_of(server, build_id)["started_at"]
+        server.kill()
+        server.start()
+        build = settled(server, build_id)
+        assert (build["state"], build["reason"]["code"]) == ("failed", "BUILD_TIMEOUT")
+        assert build["started_at"] == began
+        assert not processes(server, "86395")
+    finally:
+        server.destroy()
+        shutil.rmtree(root, ignore_errors=True)
+
+
+def test_stopped_in_good_order_no_command_stays_behind(server, git_host):
+    app_id = source(server, "test -e $HOME/once || { touch $HOME/once; sleep 86394; }")
+    deployment_id = waiting_for(server, app_id)
+    build_id = queue(server, app_id)
+    eventually(lambda: processes(server, "86394"), 30)
+    server.terminate()
+    assert not processes(server, "86394")
+    server.start()
+    succeeded_once(server, build_id, deployment_id)
+
+
+@pytest.mark.parametrize("effect", EFFECTS)
+@pytest.mark.parametrize("side", ["before", "after"])
+def test_killed_between_any_two_orders_it_comes_to_the_same_end(git_host, side, effect):
+    root = _open_folder()
+    server = Platform(root / "data", "--github-url", git_host.url)
+    try:
+        server.start(PLATFORMD_CRASH_AT=f"{side}:{effect}")
+        app_id = source(server, "true")
+        deployment_id = waiting_for(server, app_id)
+        build_id = queue(server, app_id)
+        _await_death(server)
+        server.start()
+        succeeded_once(server, build_id, deployment_id)
+        artifacts = [path for path in (server.data_dir / "artifacts").iterdir() if path.is_file()]
+        assert len(artifacts) == 1
+    finally:
+        server.destroy()
+        shutil.rmtree(root, ignore_errors=True)
+
+
+def _await_death(server: Platform) -> None:
+    assert server.process is not None
+    server.process.wait(DEATH_SECS)
+    server._reap()
+
+
+def test_killed_before_the_waiting_deployment_heard_it_hears_afterwards(git_host):
+    root = _open_folder()
+    server = Platform(root / "data", "--github-url", git_host.url)
+    try:
+        server.start(PLATFORMD_CRASH_AT="before:FillIn")
+        app_id = source(server, "true")
+        deployment_id = waiting_for(server, app_id)
+        build_id = queue(server, app_id)
+        _await_death(server)
+        server.start()
+        succeeded_once(server, build_id, deployment_id)
+    finally:
+        server.destroy()
+        shutil.rmtree(root, ignore_errors=True)
