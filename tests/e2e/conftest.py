@@ -42,7 +42,7 @@ def rich() -> Path:
     return APPS / "rich.py"
 
 
-def _open_folder() -> Path:
+def open_folder() -> Path:
     """A new folder that tasks, whoever they run as, can reach and write to. Not one of pytest's: a second run of
     pytest closes those of the first to other users."""
     root = Path(tempfile.mkdtemp(prefix="platformd-"))
@@ -53,7 +53,7 @@ def _open_folder() -> Path:
 @pytest.fixture
 def common() -> Iterator[Path]:
     """A folder that tasks, whoever they run as, and the test both may use."""
-    root = _open_folder()
+    root = open_folder()
     yield root
     shutil.rmtree(root, ignore_errors=True)
 
@@ -61,7 +61,7 @@ def common() -> Iterator[Path]:
 @pytest.fixture
 def data_dir() -> Iterator[Path]:
     """A data directory that tasks can reach into, gone afterwards."""
-    root = _open_folder()
+    root = open_folder()
     yield root / "data"
     shutil.rmtree(root, ignore_errors=True)
 
@@ -79,7 +79,7 @@ def platform(data_dir: Path) -> Iterator[Platform]:
 @pytest.fixture(scope="module")
 def server() -> Iterator[Platform]:
     """A running server that the tests of one module share; none of them ends it."""
-    root = _open_folder()
+    root = open_folder()
     running = Platform(root / "data")
     try:
         yield running.start()
