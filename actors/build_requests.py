@@ -82,10 +82,10 @@ class BuildRequests:
         operation = RequestBuild(
             wanted=wanted, waiting=waiting, timeout_secs=self._timeout_secs, at=clock.now()
         )
-        return await self._commits(operation, _news, then=self._announce)
+        return await self._commits(operation, news, then=self.announce)
 
-    def _announce(self, delivered: Delivered) -> None:
-        """On the writer's thread."""
+    def announce(self, delivered: Delivered) -> None:
+        """Tell whom a build that was stored concerns. On the writer's thread."""
         with contextlib.suppress(ShuttingDown):  # the next start goes on with it
             if delivered.made is not None:
                 self._yard.introduce(delivered.made)
@@ -98,6 +98,7 @@ class BuildRequests:
         self._world.directory.tell(Key("build", build_id), fact, Lane.FACT)
 
 
-def _news(delivered: Delivered) -> Sequence[Notice]:
+def news(delivered: Delivered) -> Sequence[Notice]:
+    """What people read of a build that was asked for."""
     queued = happenings.changed(delivered.build, "queued")
     return (queued,) if delivered.made is None else (deployments.created(delivered.made), queued)

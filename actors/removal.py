@@ -1,4 +1,4 @@
-"""Taking an app away: its deployments are cancelled and drained, then its output and its rows go.
+"""Taking an app away: its builds and deployments are cancelled, the latter drained, then its output and its rows go.
 
 The intent is a row, so that a restart goes on with what was begun. Called by handlers and the composition root on the
 loop's thread, where one task per app waits for what actors and the disk do.
@@ -7,27 +7,22 @@ loop's thread, where one task per app waits for what actors and the disk do.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable
 from datetime import datetime
 
 import structlog
 
 from actors.bridge import Bridge
-from actors.messages import Key
+from actors.ending import LOOKS_AGAIN_SECS, end_builds, end_deployments
 from actors.world import Traffic
-from platformd.domain import commands
-from platformd.domain.build.messages import Cancel
 from platformd.domain.configuration import BeginRemoval, FinishRemoval
-from platformd.domain.deployment.state import Deployment
 from platformd.domain.task import Task
-from platformd.errors import InvalidState, PlatformError
+from platformd.errors import PlatformError
 from platformd.hub import Hub
-from platformd.store import Store, building
+from platformd.store import Store
 
 PATIENCE_SECS = 5.0
-LOOKS_AGAIN_SECS = 1.0
-_UNFINISHED = "WHERE app_id = ? AND phase != 'done' ORDER BY version"
+_OF_APP = "app_id = ?"
 _LIVE = "WHERE app_id = ? AND live = 1"
 _log = structlog.get_logger("removal")
 
@@ -84,37 +79,20 @@ class Removals:
     async def _remove(self, app_id: str) -> None:
         while True:
             try:
-                await self._end_builds(app_id)
-                await self._end_deployments(app_id)
+                await self._end_what_is_there(app_id)
                 await self._drop(app_id)
                 return
             except PlatformError as error:  # a full disk, an actor that does not answer: later again
                 _log.warning("an app cannot be removed yet", app_id=app_id, detail=error.message)
                 await asyncio.sleep(LOOKS_AGAIN_SECS)
 
-    async def _end_builds(self, app_id: str) -> None:
-        """First: what they make would be deployed."""
-        while live := [build for build in building.live_builds(self._store.reader) if build.app_id == app_id]:
-            for build in live:
-                if not build.state.final:
-                    with contextlib.suppress(InvalidState):
-                        await self._bridge.ask_async(Key("build", build.id), Cancel())
-            await self._hub.wait_revision("build", live[0].id, live[0].revision, LOOKS_AGAIN_SECS)
-
-    async def _end_deployments(self, app_id: str) -> None:
-        reader = self._store.reader
-        asked: set[str] = set()
-        while unfinished := list(reader.all(Deployment, _UNFINISHED, app_id)):
-            for deployment in unfinished:
-                if deployment.id not in asked and not deployment.status.final:
-                    with contextlib.suppress(InvalidState):  # it finished by itself
-                        await self._bridge.ask_async(Key("deployment", deployment.id), commands.Cancel())
-                asked.add(deployment.id)
-            await self._hub.wait_revision(
-                "deployment", unfinished[0].id, unfinished[0].revision, LOOKS_AGAIN_SECS
-            )
-        while live := next(reader.all(Task, _LIVE, app_id), None):  # their rows follow by milliseconds
-            await self._hub.wait_revision("task", live.id, live.revision, LOOKS_AGAIN_SECS)
+    async def _end_what_is_there(self, app_id: str) -> None:
+        """Builds first: what they have made by then is among the deployments."""
+        store, bridge, hub = self._store, self._bridge, self._hub
+        await end_builds(store, bridge, hub, _OF_APP, app_id)
+        await end_deployments(store, bridge, hub, _OF_APP, app_id)
+        while live := next(store.reader.all(Task, _LIVE, app_id), None):  # their rows follow by milliseconds
+            await hub.wait_revision("task", live.id, live.revision, LOOKS_AGAIN_SECS)
 
     async def _drop(self, app_id: str) -> None:
         """Output first: what is left of it without its rows would never be found again."""

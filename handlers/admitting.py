@@ -60,8 +60,11 @@ class Admitting(Answering):
                 raise Unavailable("platformd is recovering; try again", code="RECOVERING", retry_after=1)
         if len(request.uri or "") > LONGEST_QUERY or _size(headers.get_all()) > LONGEST_HEAD:
             raise PlatformError("the request's head is too large", code="HEADER_TOO_LARGE", status=431)
-        if getattr(request, "payload_too_large", False):
-            raise TooLarge("the body is larger than 1 MiB; nothing here takes that much JSON")
+        longest: int | None = getattr(request, "longest_payload", None)
+        if longest is not None:
+            raise TooLarge(
+                f"the body is larger than {longest >> 20} MiB, which is the most that is taken here"
+            )
 
     def identify(self) -> None:
         """Sets `caller`; Unauthenticated or Forbidden unless whoever calls may do this."""

@@ -1,8 +1,8 @@
 """Takes a request's body off the wire within a bound, so that nobody can fill memory and every refusal can be read.
 
 Sits between Tornado's connection and a handler that wants its whole body. What is too large is read on and thrown
-away up to `LINGER` (a client that is still sending would otherwise lose the answer to a reset), beyond that answered at
-once and cut. Loop thread only.
+away for `LINGER` bytes more (a client that is still sending would otherwise lose the answer to a reset), beyond that
+answered at once and cut. Loop thread only.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ BODY_SECS = 60.0
 class BodyCollector(HTTPMessageDelegate):
     """Gathers the body as `request.payload`, at most `longest` bytes, and lets `inner` run once it is whole.
 
-    It leaves on the request: `payload`, or `payload_too_large` and, where the rest is not read, `cut` (both True);
-    and `media_type`, which stands for the Content-Type header.
+    It leaves on the request: `payload`, or `longest_payload` (in bytes) when there is more and, where the rest is not
+    read, `cut`; and `media_type`, which stands for the Content-Type header.
     """
 
     def __init__(
@@ -36,6 +36,7 @@ class BodyCollector(HTTPMessageDelegate):
         self._request = request
         self._inner = inner
         self._longest = longest
+        self._most = longest + LINGER
         self._chunks = bytearray()
         self._received = 0
         self._answered = False
@@ -50,7 +51,7 @@ class BodyCollector(HTTPMessageDelegate):
         self._request.media_type = headers.get("Content-Type", "")  # type: ignore[attr-defined]
         headers.pop("Content-Type", None)
         announced = headers.get("Content-Length", "")
-        if announced.isdecimal() and int(announced[:19]) > LINGER:
+        if announced.isdecimal() and int(announced[:19]) > self._most:
             self._answer_and_cut()
             return asyncio.sleep(0)  # by then it has answered, and Tornado asks for no body
         return self._inner.headers_received(start_line, headers)
@@ -61,7 +62,7 @@ class BodyCollector(HTTPMessageDelegate):
             self._chunks += chunk
         elif self._chunks:
             self._chunks.clear()
-        if self._received > LINGER and not self._answered:
+        if self._received > self._most and not self._answered:
             self._answer_and_cut()
 
     def finish(self) -> None:
@@ -82,5 +83,5 @@ class BodyCollector(HTTPMessageDelegate):
 
     def _answer_too_large(self) -> None:
         self._answered = True
-        self._request.payload_too_large = True  # type: ignore[attr-defined]
+        self._request.longest_payload = self._longest  # type: ignore[attr-defined]
         self._inner.finish()

@@ -6,7 +6,7 @@ views. Everything here is called on the loop's thread and none of it blocks.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol, TypeVar
@@ -18,17 +18,20 @@ from platformd.config import Settings
 from platformd.configuration_views import ConfigurationViews
 from platformd.domain.build.orders import Wanted
 from platformd.domain.build.state import Build
+from platformd.domain.deliveries import Received
 from platformd.domain.deployment.state import Deployment
 from platformd.domain.operations import Operation
 from platformd.domain.retries import KeptRequest, RequestKey
-from platformd.domain.snapshot import App, Artifact
+from platformd.domain.snapshot import App, Artifact, Reason
 from platformd.domain.spec import DeploymentSpec
 from platformd.domain.variables import Precedence
+from platformd.domain.webhook import Delivery
 from platformd.hub import Hub
 from platformd.logstore import LogStore
 from platformd.secrets import Vault
 from platformd.token_views import TokenViews
 from platformd.views import Views
+from platformd.webhook_views import WebhookViews
 
 T = TypeVar("T")
 
@@ -102,6 +105,14 @@ class Builds(Protocol):
         """The newest that succeeded of a branch, tag or commit."""
 
 
+class Hooks(Protocol):
+    async def accept(
+        self, delivery: Delivery, specs: Mapping[str, DeploymentSpec | Reason]
+    ) -> Sequence[Received]:
+        """What came of `delivery` in each app of `specs`, which says what to deploy there or why that cannot be. Stored
+        together with the builds it asks for."""
+
+
 class Supervision(Protocol):
     """What tooling sees of the actors, and does to them. Objects are the API's own."""
 
@@ -134,6 +145,7 @@ class Context:
     """What each does:
 
     - `configured` are the views of what `configuration` changes; `vault` seals secrets before they are stored;
+    - `webhooks` knows who may send webhooks and what they sent, `hooks` acts on them;
     - `ask(kind, id, command)` is answered by that actor after its commit;
     - `deployment(id)` is its newest snapshot, None when there is none;
     - `ready()` is {"ready": bool, "status": "ok" | "degraded" | "unready", "checks": {name: {"status", "detail"?}}};
@@ -158,6 +170,8 @@ class Context:
     removals: Removals
     builds: Builds
     built: BuildViews
+    webhooks: WebhookViews
+    hooks: Hooks
     vault: Vault
     tokens: TokenViews
     write_behind: Callable[[Operation[None]], object]

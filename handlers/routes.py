@@ -32,6 +32,7 @@ from handlers import (
     tokens,
     triggers,
     usage,
+    webhooks,
 )
 from handlers.admission import Admission
 from handlers.authentication import Authentication
@@ -73,6 +74,7 @@ ROUTES: tuple[
     (rf"{API}/deployments/{ID}/logs/stream", logs.StreamHandler),
     (rf"{API}/deployments/{ID}/events", events.DeploymentEventsHandler),
     (rf"{API}/events", events.EventsHandler),
+    (rf"{API}/webhooks/github", webhooks.GitHubWebhookHandler),
     (rf"{API}/tokens", tokens.TokensHandler),
     (rf"{API}/tokens/{ID}", tokens.TokenHandler),
     (rf"{API}/stream-tickets", tokens.TicketsHandler),
@@ -98,6 +100,7 @@ ROUTES: tuple[
     (rf"{API}/apps/{ID}/custom-domains/{ID}", domains.DomainHandler),
     (rf"{API}/apps/{ID}/source", git_source.SourceHandler),
     (rf"{API}/apps/{ID}/deploy/trigger", triggers.TriggerHandler),
+    (rf"{API}/apps/{ID}/webhook-deliveries", webhooks.DeliveriesHandler),
     (rf"{API}/apps/{ID}/registries", domains.RegistriesHandler),
     (rf"{API}/apps/{ID}/registries/{ID}", domains.RegistryHandler),
     (rf"{API}/apps/{ID}", apps.AppHandler),
@@ -167,7 +170,11 @@ class Api(Application):
         path_kwargs: dict[str, bytes] | None = None,
     ) -> Any:
         inner = super().get_handler_delegate(request, target_class, target_kwargs, path_args, path_kwargs)
-        return inner if issubclass(target_class, artifacts.UploadHandler) else BodyCollector(request, inner)
+        if issubclass(target_class, artifacts.UploadHandler):
+            return inner
+        if issubclass(target_class, webhooks.GitHubWebhookHandler):
+            return BodyCollector(request, inner, webhooks.LONGEST_PAYLOAD)
+        return BodyCollector(request, inner)
 
     async def close(self) -> None:
         await self.streams.close()

@@ -29,6 +29,7 @@ from actors.deployment import DeploymentActor
 from actors.directory import Directory
 from actors.messages import ShuttingDown
 from actors.preparation import next_order
+from actors.previews import Previews
 from actors.quarantine import quarantine
 from actors.recovery import Recovery, end_all, pursue_addresses, recover
 from actors.registries import credentials
@@ -44,7 +45,14 @@ from actors.world import World
 from handlers.routes import make_app, make_server
 from platformd import clock, datadir, heap, listeners, metrics, observability
 from platformd.artifacts import ArtifactFiles, Executables
-from platformd.composition import make_context, make_retention, make_yard
+from platformd.composition import (
+    make_context,
+    make_retention,
+    make_yard,
+    refuse_without_tokens,
+    told_to_github,
+    upgraded,
+)
 from platformd.config import Settings
 from platformd.domain.events import TaskFact
 from platformd.domain.operations import AdoptDomain
@@ -52,7 +60,7 @@ from platformd.domain.spec import ProcessType
 from platformd.drivers.base import Driver
 from platformd.drivers.composition import native_driver
 from platformd.drivers.docker.composition import docker_driver
-from platformd.errors import Conflict, PlatformError, Unavailable
+from platformd.errors import PlatformError, Unavailable
 from platformd.gateway.command import command, environment
 from platformd.hub import Event, Hub
 from platformd.links.gateway import GatewayLink
@@ -61,7 +69,6 @@ from platformd.logstore import LogStore
 from platformd.readiness import Health, Readiness, engine_health
 from platformd.secrets import Vault
 from platformd.store import Store
-from platformd.token_views import TokenViews
 
 SWITCH_INTERVAL = 0.0005  # commits and wakes are a few GIL hand-overs; the default makes each cost 5 ms
 RECONCILE_SECS = 10.0
@@ -87,16 +94,6 @@ def serve(settings: Settings) -> int:
         _log.error("cannot serve", detail=str(error))
         return 1
     return 0
-
-
-def _refuse_without_tokens(settings: Settings, store: Store) -> None:
-    if settings.tokens_required and not TokenViews(store.reader).any_valid():
-        raise Conflict(
-            f"the API on {settings.host} needs tokens and there is none: make one with `platformd token create "
-            f"--name NAME --scope admin --data-dir {settings.data_dir}`, or bind it to 127.0.0.1 without "
-            "--require-token",
-            code="NO_TOKENS",
-        )
 
 
 async def _serve(settings: Settings, lock: datadir.Lock) -> None:
@@ -128,6 +125,7 @@ class Service:
         self.readiness = Readiness()
         self.gateway_gone = asyncio.Event()
         self.left_keeper = False
+        self.listeners: list[Callable[[Sequence[Event]], None]] = [measures.heard]
         self.vault = Vault.open(settings.data_dir)
 
     @asynccontextmanager
@@ -139,6 +137,9 @@ class Service:
             records = await self._meet_keeper(stack)
             await self._open_sockets()
             await self._listen_to_gateway(stack)
+            self.listeners.append(
+                told_to_github(stack, self.settings, self.gateway_socket, self.store, self.vault)
+            )
             self._serve_api()
             self._recover(records)
             await self._start_gateway()
@@ -157,7 +158,7 @@ class Service:
             self.settings.data_dir, publish=self._publish, path=self.settings.database_path
         )
         stack.callback(self.store.close)
-        _refuse_without_tokens(self.settings, self.store)
+        refuse_without_tokens(self.settings, self.store)
         stored = self.store.anchor()
         self.host_restarted = stored is None
         if stored is None:
@@ -170,7 +171,8 @@ class Service:
     def _publish(self, events: Sequence[Event], revisions: Mapping[tuple[str, str], int]) -> None:
         """After each commit, on the writer's thread."""
         self.hub.publish(events, revisions)
-        measures.heard(events)
+        for listen in self.listeners:
+            listen(events)
 
     def _start_actors(self, stack: AsyncExitStack) -> None:
         self.runtime = PoolRuntime()
@@ -192,19 +194,10 @@ class Service:
         welcome = await self.keeper.connect()
         stack.push_async_callback(self._leave_keeper)
         if welcome.outdated:
-            await self._upgrade_keeper()
+            await upgraded(self.keeper)
         self.native.on_keeper_event({"op": "resynced", "tasks": list(welcome.tasks)})
         self.readiness.set("native_driver", Health.OK)
         return list(welcome.tasks)
-
-    async def _upgrade_keeper(self) -> None:
-        """The keeper of an earlier release becomes this one's in place; it goes on as it is when it cannot."""
-        try:
-            version = await self.keeper.upgrade()
-        except PlatformError as error:
-            _log.error("the keeper could not be upgraded and goes on as it is", detail=str(error))
-        else:
-            _log.info("keeper upgraded", version=version)
 
     def _build_world(self, stack: AsyncExitStack) -> None:
         settings = self.settings
@@ -268,6 +261,7 @@ class Service:
         bridge = Bridge(self.directory)
         drops = (self.logs.drop_deployment, self.yard.workshop.places.remove_app)
         self.removals = Removals(self.store, bridge, self.traffic, self.hub, *drops)
+        self.previews = Previews(self.store, bridge, self.traffic, self.hub)
         context = make_context(
             self.settings,
             self.gateway_socket.getsockname()[1],
@@ -278,6 +272,7 @@ class Service:
             artifacts=self.artifacts,
             traffic=self.traffic,
             removals=self.removals,
+            previews=self.previews,
             native=self.native,
             docker=self.docker,
             dead_letters=self.dead_letters,
@@ -298,6 +293,7 @@ class Service:
         self.docker.end_strays(found.known)
         self.readiness.recovered()
         self.removals.resume()
+        self.previews.resume()
         self.readiness.set("store", Health.OK)
         _log.info("recovered", deployments=found.deployments, tasks=len(found.known))
 
@@ -375,6 +371,7 @@ class Service:
         self.directory.refuse_commands(Unavailable("the service is stopping", code="SHUTTING_DOWN"))
         self.api_server.stop()
         await self.removals.close()
+        await self.previews.close()
         await self.api.close()
         self.hub.close()
         await self.loop.run_in_executor(None, self.directory.settle, SETTLE_SECS)

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
@@ -20,9 +22,11 @@ from actors.commits import Commits
 from actors.configuration import Configuration
 from actors.creations import Creations, introduce
 from actors.dead_letters import DeadLetters
+from actors.hooks import Hooks
 from actors.inspection import Inspection
 from actors.measures import Measures
 from actors.messages import Key, ShuttingDown
+from actors.previews import Previews
 from actors.removal import Removals
 from actors.retention import Expiring, Retention, of_rows
 from actors.runtime import PoolRuntime
@@ -43,14 +47,21 @@ from platformd.drivers.docker.driver import DockerDriver
 from platformd.drivers.docker.settings import engine_address
 from platformd.drivers.launch_order import task_owner
 from platformd.drivers.native import NativeDriver
-from platformd.errors import Unavailable
-from platformd.hub import Hub
+from platformd.errors import Conflict, PlatformError, Unavailable
+from platformd.github.client import GitHubClient
+from platformd.github.reporter import Reporter
+from platformd.hub import Event, Hub
+from platformd.links.keeper import KeeperLink
 from platformd.logstore import LogStore
+from platformd.observability import get_logger
 from platformd.readiness import Health, Readiness
+from platformd.secrets import Vault
 from platformd.store import Store, expiring
 from platformd.store.retries import kept
 from platformd.token_views import TokenViews
+from platformd.webhook_views import WebhookViews
 
+_log = get_logger("app")
 RECORDED_WITHIN = timedelta(days=1)  # the bytes of an upload, by the row of their artifact
 
 
@@ -65,6 +76,7 @@ def make_context(
     artifacts: ArtifactFiles,
     traffic: GatewayTraffic,
     removals: Removals,
+    previews: Previews,
     native: NativeDriver,
     docker: DockerDriver,
     dead_letters: DeadLetters,
@@ -75,9 +87,7 @@ def make_context(
 ) -> Context:
     """`gateway_port` is the one that is bound, shown in addresses unless the settings name another."""
     store = world.store
-    addresses = Addresses(
-        scheme=settings.public_scheme, domain=settings.domain, port=settings.shown_port(gateway_port)
-    )
+    addresses = _addresses(settings, gateway_port)
 
     def usage(task_id: str) -> views.Usage | None:
         used = native.usage([task_id]).get(task_id) or docker.usage([task_id]).get(task_id)
@@ -94,6 +104,7 @@ def make_context(
         world.write_line(deployment_id, None, message)
 
     commits = Commits(store)
+    requests = BuildRequests(commits, world, yard, settings.build_timeout)
     measures = Measures(store, world.directory, runtime, traffic, readiness, __version__)
     return Context(
         settings=settings,
@@ -105,8 +116,16 @@ def make_context(
         writes=Creations(commits, world.directory, traffic, settings.domain),
         configuration=Configuration(commits, traffic),
         removals=removals,
-        builds=BuildRequests(commits, world, yard, settings.build_timeout),
+        builds=requests,
         built=BuildViews(store.reader),
+        webhooks=WebhookViews(store.reader),
+        hooks=Hooks(
+            commits,
+            previews,
+            requests.announce,
+            domain=settings.domain,
+            build_timeout_secs=settings.build_timeout,
+        ),
         vault=world.vault,
         tokens=TokenViews(store.reader),
         write_behind=store.commit,
@@ -190,6 +209,44 @@ def make_yard(
         introduce=partial(introduce, world.directory, world.traffic),
         domain=settings.domain,
         memory=settings.build_memory << 20,
+    )
+
+
+def told_to_github(
+    stack: AsyncExitStack, settings: Settings, gateway: socket.socket, store: Store, vault: Vault
+) -> Callable[[Sequence[Event]], None]:
+    """Start telling GitHub, until `stack` ends; what is to hear of each commit's events."""
+    addresses = _addresses(settings, gateway.getsockname()[1])
+    reporter = Reporter(store, vault, GitHubClient(settings.github_api_url), addresses)
+    reporter.start()
+    stack.callback(reporter.close)
+    return reporter.heard
+
+
+def refuse_without_tokens(settings: Settings, store: Store) -> None:
+    """Conflict NO_TOKENS where tokens are needed and nobody has one."""
+    if settings.tokens_required and not TokenViews(store.reader).any_valid():
+        raise Conflict(
+            f"the API on {settings.host} needs tokens and there is none: make one with `platformd token create "
+            f"--name NAME --scope admin --data-dir {settings.data_dir}`, or bind it to 127.0.0.1 without "
+            "--require-token",
+            code="NO_TOKENS",
+        )
+
+
+async def upgraded(keeper: KeeperLink) -> None:
+    """The keeper of an earlier release becomes this one's in place; it goes on as it is when it cannot."""
+    try:
+        version = await keeper.upgrade()
+    except PlatformError as error:
+        _log.error("the keeper could not be upgraded and goes on as it is", detail=str(error))
+    else:
+        _log.info("keeper upgraded", version=version)
+
+
+def _addresses(settings: Settings, gateway_port: int) -> Addresses:
+    return Addresses(
+        scheme=settings.public_scheme, domain=settings.domain, port=settings.shown_port(gateway_port)
     )
 
 

@@ -20,12 +20,13 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from platformd.builds import listing
-from platformd.builds.jobs import ChildFailed, Job, WorkRefused
+from platformd.builds.jobs import ChildFailed, Job, OutputTooLarge, WorkRefused
 from platformd.builds.places import Places, size_of
 from platformd.domain.snapshot import Commit
 
 PATH = "/usr/local/bin:/usr/bin:/bin"
 LONGEST_MESSAGE = 4096
+LARGEST_OUTPUT = 64 << 20  # a few trees, each in itself, list more files than there are atoms
 _LONGEST_LINK = 4096
 _SHA = re.compile(r"[0-9a-f]{40}\Z")
 _SHORT_SHA = re.compile(r"[0-9a-f]{4,39}\Z")
@@ -128,8 +129,8 @@ class Git:
             entries = list(listing.parse(run.git("ls-tree", "-r", "-l", "-z", "--full-tree", sha)))
             listing.check(entries, self._limit)
             links = [entry for entry in entries if entry.mode == listing.LINK]
-            for entry, target in zip(links, run.contents(links), strict=True):
-                listing.check_link(entry.path, target)
+            targets = zip(links, run.contents(links), strict=True)
+            listing.check_links({entry.path: target for entry, target in targets})
         except listing.Unsafe as error:
             raise WorkRefused("SOURCE_UNSAFE", f"{error}; take it out of the repository") from None
         except listing.Excess as error:
@@ -170,7 +171,18 @@ class _Run:
         """What git writes to its output."""
         argv = ["git", f"--git-dir={self._mirror}", *arguments]
         home = Path(self._env["HOME"])
-        return self._job.run(argv, env=self._env, cwd=home, input=input, quiet=True, largest_file=self._limit)
+        try:
+            return self._job.run(
+                argv,
+                env=self._env,
+                cwd=home,
+                input=input,
+                quiet=True,
+                largest_file=self._limit,
+                largest_output=LARGEST_OUTPUT,
+            )
+        except OutputTooLarge as excess:
+            raise WorkRefused("SOURCE_TOO_LARGE", f"the repository is no tree of files: {excess}") from None
 
     def fetch(self, url: str, *, branch: str | None, ref: str | None) -> str:
         """The id of the commit that `ref`, or the head of `branch`, is now; it is in the mirror."""

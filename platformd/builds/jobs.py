@@ -40,6 +40,10 @@ class WorkRefused(Exception):
         self.reason = Reason(code=code, message=message, last_lines=tuple(last_lines))
 
 
+class OutputTooLarge(Exception):
+    """A program wrote more than anybody wants to hold in memory."""
+
+
 class ChildFailed(Exception):
     """A program ended with `code` (negative: by that signal) after saying `last_lines`."""
 
@@ -79,18 +83,20 @@ class Job:
         input: bytes | None = None,
         quiet: bool = False,
         largest_file: int | None = None,
+        largest_output: int | None = None,
     ) -> bytes:
         """Run a program to its end: what it wrote to its output, unless that went to the log (not `quiet`), as what
-        it says on its error stream always does. `largest_file` bounds each file it writes. ChildFailed, WorkEnded."""
+        it says on its error stream always does. `largest_file` bounds each file it writes, `largest_output` what is
+        kept of its output, in bytes. ChildFailed, OutputTooLarge, WorkEnded."""
         program = Path(argv[0]).name
         if largest_file is not None:
             argv = ["/bin/sh", "-c", f'ulimit -f {max(1, largest_file // 512)}; exec "$@"', "sh", *argv]
         child = self._start(argv, env, cwd)
         lines: deque[str] = deque(maxlen=LAST_LINES)
-        output: list[bytes] = []
+        output = _Output(largest_output, lambda: _kill_session(child.pid))
         threads = [threading.Thread(target=self._follow, args=(child.stderr, lines), daemon=True)]
         if quiet:
-            threads.append(threading.Thread(target=_collect, args=(child.stdout, output), daemon=True))
+            threads.append(threading.Thread(target=output.collect, args=(child.stdout,), daemon=True))
         else:
             threads.append(threading.Thread(target=self._follow, args=(child.stdout, lines), daemon=True))
         for thread in threads:
@@ -110,9 +116,11 @@ class Job:
             if pipe is not None:
                 pipe.close()
         self.check()
+        if output.excess:
+            raise OutputTooLarge(f"{program} wrote more than {largest_output} bytes")
         if code != 0:
             raise ChildFailed(program, code, lines)
-        return b"".join(output)
+        return b"".join(output.pieces)
 
     def _start(self, argv: Sequence[str], env: Mapping[str, str], cwd: Path) -> subprocess.Popen[bytes]:
         with self._lock:
@@ -138,10 +146,25 @@ class Job:
                 self.say([text])
 
 
-def _collect(pipe: IO[bytes] | None, output: list[bytes]) -> None:
-    assert pipe is not None
-    while piece := pipe.read(1 << 20):
-        output.append(piece)
+class _Output:
+    """What a child writes; beyond `most` bytes it is ended and nothing is kept."""
+
+    def __init__(self, most: int | None, end: Callable[[], None]) -> None:
+        self._most, self._end = most, end
+        self.pieces: list[bytes] = []
+        self.excess = False
+
+    def collect(self, pipe: IO[bytes] | None) -> None:
+        assert pipe is not None
+        size = 0
+        while piece := pipe.read(1 << 20):
+            size += len(piece)
+            if self._most is not None and size > self._most:
+                self.excess = True
+                self.pieces.clear()
+                self._end()
+            if not self.excess:
+                self.pieces.append(piece)
 
 
 def _kill_session(pid: int) -> None:

@@ -5,13 +5,15 @@ Refused is what would lie outside the tree, what git would take for its own, and
 
 from __future__ import annotations
 
-import posixpath
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 LINK, MODULE = "120000", "160000"
 MOST_ENTRIES = 200_000
 _LONGEST_SHOWN = 120
+_MOST_FOLLOWED = 40  # the kernel gives up there, too
+_MOST_STEPS = 2_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +65,49 @@ def check_path(path: str) -> None:
         raise Unsafe(f"{shown(path)} would be git's own")
 
 
-def check_link(path: str, target: str) -> None:
-    """Unsafe for a symbolic link at `path` that leads out of the tree."""
-    where = posixpath.normpath(posixpath.join(posixpath.dirname(path), target))
-    if target.startswith("/") or where == ".." or where.startswith("../"):
-        raise Unsafe(f"the link {shown(path)} leads out of the tree, to {shown(target)}")
+def check_links(links: Mapping[str, str]) -> None:
+    """Unsafe when one of the symbolic links, path → target, leads out of the tree, be it by way of others; Excess when
+    it takes too long to tell."""
+    steps = 0
+    for path, target in links.items():
+        for _ in _walk(path, target, links):
+            steps += 1
+            if steps > _MOST_STEPS:
+                raise Excess("the tree has too many symbolic links that lead to each other")
+
+
+def _walk(path: str, target: str, links: Mapping[str, str]) -> Iterator[None]:
+    """Follows a link as the kernel would, a step at a time."""
+    here = path.split("/")[:-1]
+    ahead: deque[str] = deque()
+    followed = 0
+
+    def follow(found: str) -> None:
+        if found.startswith("/"):
+            raise _outside(path, target)
+        ahead.extendleft(reversed(found.split("/")))
+
+    follow(target)
+    while ahead and followed < _MOST_FOLLOWED:
+        yield
+        part = ahead.popleft()
+        if part in ("", "."):
+            continue
+        if part == "..":
+            if not here:
+                raise _outside(path, target)
+            here.pop()
+            continue
+        here.append(part)
+        further = links.get("/".join(here))
+        if further is not None:
+            followed += 1
+            here.pop()
+            follow(further)
+
+
+def _outside(path: str, target: str) -> Unsafe:
+    return Unsafe(f"the link {shown(path)} leads out of the tree, to {shown(target)}")
 
 
 def shown(text: str) -> str:

@@ -40,7 +40,7 @@ def _unpack(job: Job, tar: tarfile.TarFile, tree: Path, limit: int) -> None:
             raise listing.Excess(f"the tree has more than {limit} bytes or {listing.MOST_ENTRIES} entries")
         listing.check_path(path)
         if member.issym():
-            listing.check_link(path, member.linkname)
+            listing.check_links({path: member.linkname})
         if not (member.isreg() or member.isdir() or member.issym() or member.islnk()):
             raise listing.Unsafe(f"{listing.shown(path)} is neither file, folder nor link")
         tar.extract(member, tree, set_attrs=True, filter="data")

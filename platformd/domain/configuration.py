@@ -89,7 +89,7 @@ class CreateEnvironment(Operation[None]):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeleteEnvironment(Operation[tuple[str, ...]]):
     """Its addresses, variables and the row; the hostnames that lead nowhere now. Conflict ENVIRONMENT_IN_USE while a
-    deployment in it is not finished."""
+    deployment in it, or a build for it, is not finished."""
 
     app_id: str
     slug: str

@@ -62,6 +62,11 @@ def merged(
     return {**app, **environment, **stated}
 
 
+def without_secrets(variables: Variables) -> dict[str, Variable]:
+    """What code may see that nobody has looked at yet."""
+    return {name: variable for name, variable in variables.items() if not variable.secret}
+
+
 def changed(present: Variables, change: Change) -> dict[str, Variable]:
     """`present` after `change`; Invalid with every fault when it cannot be."""
     result = dict(present)

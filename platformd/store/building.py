@@ -58,7 +58,7 @@ def set_source(operation: SetSource, database: SqliteDatabase) -> Source:
     """See `SetSource`."""
     wanted = operation.source
     configuring.found_app(database, wanted.app_id)
-    present = _present(database, wanted.app_id)
+    present = present_source(database, wanted.app_id)
     configuring.refuse_stale(operation.revision, present.revision if present else 0)
     changes: dict[str, Any] = {
         name: getattr(present, name, None) for name in SECRETS if name in operation.kept
@@ -78,7 +78,7 @@ def set_source(operation: SetSource, database: SqliteDatabase) -> Source:
 def remove_source(operation: RemoveSource, database: SqliteDatabase) -> None:
     """See `RemoveSource`."""
     configuring.found_app(database, operation.app_id)
-    present = _present(database, operation.app_id)
+    present = present_source(database, operation.app_id)
     if present is None:
         raise NotFound(f"app {operation.app_id} has no source", code="SOURCE_NOT_FOUND")
     configuring.refuse_stale(operation.revision, present.revision)
@@ -103,7 +103,7 @@ def request_build(operation: RequestBuild, database: SqliteDatabase) -> Delivere
     """See `RequestBuild`."""
     wanted = operation.wanted
     app = configuring.found_app(database, wanted.app_id)
-    source = _present(database, app.id)
+    source = present_source(database, app.id)
     if source is None:
         raise source_missing(app.id)
     waiting = None if operation.waiting is None else create_deployment(operation.waiting, database)
@@ -208,6 +208,6 @@ def _deployed(operation: DeployBuild, spec: DeploymentSpec, database: SqliteData
     )
 
 
-def _present(database: SqliteDatabase, app_id: str) -> Source | None:
+def present_source(database: SqliteDatabase, app_id: str) -> Source | None:
     row = database.execute_sql(_SOURCE, (app_id,)).fetchone()
     return None if row is None else _sources.decode(row[0])

@@ -43,6 +43,8 @@ SELECT id, version, environment, phase, snapshot -> '$.resolved_env', snapshot -
        snapshot ->> '$.precedence' FROM deployments
 WHERE app_id = ?1 AND status IN ('pending', 'running') AND (?2 = '' OR environment = ?2) ORDER BY version
 """
+_PREVIEWS = "SELECT slug FROM environments WHERE app_id = ? AND pull_request IS NOT NULL"
+_BUILDING = "SELECT count(*) FROM builds WHERE app_id = ? AND environment = ? AND live = 1"
 
 
 def update_app(operation: UpdateApp, database: SqliteDatabase) -> App:
@@ -88,13 +90,15 @@ def _with_old_values(database: SqliteDatabase, app_id: str, slug: str) -> tuple[
     """The unfinished deployments whose variables would be others were they created now."""
     sets = database.execute_sql("SELECT environment, snapshot FROM variables WHERE app_id = ?", (app_id,))
     known = {environment: deploying.decode_variables(text) for environment, text in sets.fetchall()}
+    previews = {slug for (slug,) in database.execute_sql(_PREVIEWS, (app_id,)).fetchall()}
     rows = database.execute_sql(_UNFINISHED, (app_id, slug)).fetchall()
     found = []
     for id, version, environment, phase, resolved, own_text, precedence in rows:
         own = msgspec.json.decode(own_text)
         seen = merged({}, {}, own) if resolved in (None, "null") else deploying.decode_variables(resolved)
         of_environment = known.get(environment, {})
-        now = merged(known.get("", {}), of_environment, own, Precedence(precedence or Precedence.DEPLOYMENT))
+        of_app = deploying.inherited_variables(known.get("", {}), environment in previews)
+        now = merged(of_app, of_environment, own, Precedence(precedence or Precedence.DEPLOYMENT))
         if now != seen:
             found.append(OldValues(id=id, version=version, environment_slug=environment, phase=phase))
     return tuple(found)
@@ -124,6 +128,12 @@ def delete_environment(operation: DeleteEnvironment, database: SqliteDatabase) -
         named = ", ".join(f"version {version}" for _, version, *_ in unfinished[:5])
         raise Conflict(
             f"environment {slug!r} is in use by {len(unfinished)} deployments ({named}); cancel them first",
+            code="ENVIRONMENT_IN_USE",
+        )
+    (building,) = database.execute_sql(_BUILDING, (app_id, slug)).fetchone()
+    if building:
+        raise Conflict(
+            f"{building} builds for environment {slug!r} have not ended; cancel them first",
             code="ENVIRONMENT_IN_USE",
         )
     hosts = "WHERE app_id = ? AND environment = ? AND kind != 'preview'"

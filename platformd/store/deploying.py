@@ -15,7 +15,7 @@ from platformd.domain.deployment.state import Deployment, Goal, Identity, Phase,
 from platformd.domain.operations import Claim, ClaimCurrent, CreateDeployment, ReleaseCurrent
 from platformd.domain.snapshot import Commit
 from platformd.domain.spec import DeploymentSpec
-from platformd.domain.variables import Variable, merged
+from platformd.domain.variables import Variable, merged, without_secrets
 from platformd.errors import Conflict, Fault, Invalid, NotFound
 from platformd.ids import new_id
 from platformd.store.codec import encode, stamp
@@ -35,7 +35,8 @@ RETURNING versions, name, namespace, subdomain,
           EXISTS (SELECT 1 FROM artifacts WHERE id = ?3),
           (SELECT sha256 FROM artifacts WHERE id = ?3),
           (SELECT snapshot FROM variables WHERE app_id = ?1 AND environment = ''),
-          (SELECT snapshot FROM variables WHERE app_id = ?1 AND environment = ?2)
+          (SELECT snapshot FROM variables WHERE app_id = ?1 AND environment = ?2),
+          EXISTS (SELECT 1 FROM environments WHERE app_id = ?1 AND slug = ?2 AND pull_request IS NOT NULL)
 """
 _NEW_HOST = """
 INSERT INTO hosts (hostname, kind, label, app_id, environment, deployment_id) VALUES (?, ?, ?, ?, ?, ?)
@@ -87,7 +88,7 @@ def create_deployment(operation: CreateDeployment, database: SqliteDatabase) -> 
     row = database.execute_sql(_NEXT_VERSION, (app_id, slug, spec.artifact_id)).fetchone()
     if row is None:
         raise no_app(app_id)
-    version, name, namespace, subdomain, has_environment, has_artifact, sha256, of_app, of_environment = row
+    version, name, namespace, subdomain, has_environment, has_artifact, sha256, *variables = row
     if spec.artifact_id is not None:
         _check_artifact(spec.artifact_id, has_artifact, sha256)
     if not has_environment:
@@ -112,7 +113,7 @@ def create_deployment(operation: CreateDeployment, database: SqliteDatabase) -> 
             created_at=operation.at,
         ),
         spec=spec,
-        resolved_env=_resolved(of_app, of_environment, operation),
+        resolved_env=_resolved(operation, *variables),
         precedence=operation.precedence,
         promoted_from=operation.promoted_from,
         digests=origin.digests,
@@ -207,14 +208,19 @@ def decode_variables(text: str | None) -> dict[str, Variable]:
     return _variables.decode(text) if text and text != "null" else {}
 
 
+def inherited_variables(app: Mapping[str, Variable], is_preview: bool) -> Mapping[str, Variable]:
+    """Those of an app as one of its environments sees them: code of a pull request sees none of its secrets."""
+    return without_secrets(app) if is_preview else app
+
+
 def _resolved(
-    app: str | None, environment: str | None, operation: CreateDeployment
+    operation: CreateDeployment, app: str | None, environment: str | None, is_preview: int
 ) -> Mapping[str, Variable] | None:
     """What the deployment's tasks will see; None when that is nothing but its own variables."""
     if app is None and environment is None:
         return None
-    own = operation.spec.env
-    return merged(decode_variables(app), decode_variables(environment), own, operation.precedence)
+    inherited = inherited_variables(decode_variables(app), bool(is_preview))
+    return merged(inherited, decode_variables(environment), operation.spec.env, operation.precedence)
 
 
 def _progress(spec: DeploymentSpec) -> timedelta:

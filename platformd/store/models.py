@@ -19,7 +19,7 @@ from peewee import (
 )
 
 from platformd.store.access_models import RequestKeyRow, TokenRow
-from platformd.store.source_models import BuildRow, SourceRow, WebhookDeliveryRow
+from platformd.store.source_models import BuildRow, CommitStatusRow, SourceRow, WebhookDeliveryRow
 
 
 class AppRow(Model):  # type: ignore[misc]
@@ -43,7 +43,8 @@ class AppRow(Model):  # type: ignore[misc]
 
 class EnvironmentRow(Model):  # type: ignore[misc]
     """`current_version` stays when the address is released, so that nothing older takes it again. `held_at` is when a
-    rollback made webhooks wait, `rolled_back` a JSON list of the deployments that were rolled back from."""
+    rollback made webhooks wait, `rolled_back` a JSON list of the deployments that were rolled back from,
+    `pull_request` the number of the one it was made for."""
 
     app_id = TextField()
     slug = TextField()
@@ -52,6 +53,7 @@ class EnvironmentRow(Model):  # type: ignore[misc]
     created_at = TextField()
     held_at = TextField(null=True)
     rolled_back = TextField(null=True)
+    pull_request = IntegerField(null=True)
 
     class Meta:
         table_name = "environments"
@@ -249,6 +251,7 @@ MODELS: tuple[Any, ...] = (
     SourceRow,
     BuildRow,
     WebhookDeliveryRow,
+    CommitStatusRow,
     EventRow,
 )
 

@@ -13,7 +13,7 @@ from typing import Any
 from peewee import SqliteDatabase
 
 from platformd import clock
-from platformd.domain import configuration, naming, retention, source
+from platformd.domain import commit_status, configuration, deliveries, naming, retention, source
 from platformd.domain.build.orders import DeployBuild, RequestBuild, SaveBuild
 from platformd.domain.operations import (
     AddArtifact,
@@ -39,6 +39,7 @@ from platformd.errors import Conflict, NotFound
 from platformd.ids import new_id
 from platformd.store import (
     building,
+    commit_statuses,
     configuring,
     deploying,
     events,
@@ -47,6 +48,7 @@ from platformd.store import (
     retries,
     rolling_back,
     tokens,
+    webhooks,
 )
 from platformd.store.codec import Decoding
 from platformd.store.models import AnchorRow, AppRow, ArtifactRow, HostRow
@@ -94,6 +96,10 @@ apply.register(source.SetSource, building.set_source)
 apply.register(source.RemoveSource, building.remove_source)
 apply.register(RequestBuild, building.request_build)
 apply.register(DeployBuild, building.deploy_build)
+apply.register(deliveries.AcceptDelivery, webhooks.accept)
+apply.register(deliveries.FinishPreview, webhooks.finish_preview)
+apply.register(deliveries.ForgetDeliveries, webhooks.forget)
+apply.register(commit_status.KeepSaid, commit_statuses.keep)
 apply.register(KeepAnswer, retries.keep)
 apply.register(ForgetAnswers, retries.forget)
 

@@ -3,7 +3,7 @@ rules."""
 
 from __future__ import annotations
 
-from peewee import IntegerField, Model, TextField
+from peewee import CompositeKey, IntegerField, Model, TextField
 
 
 class SourceRow(Model):  # type: ignore[misc]
@@ -50,7 +50,8 @@ BuildRow.add_index(BuildRow.id, where=(BuildRow.live == 1), name="builds_live")
 
 
 class WebhookDeliveryRow(Model):  # type: ignore[misc]
-    """What GitHub sent for one app and what was made of it; the same delivery of an app is there once."""
+    """What GitHub sent for one app and what was made of it; the same delivery of an app is there once. `occurred_at` is
+    when a pull request changed as GitHub says."""
 
     id = TextField(primary_key=True)
     app_id = TextField()
@@ -63,12 +64,32 @@ class WebhookDeliveryRow(Model):  # type: ignore[misc]
     verdict = TextField()
     reason = TextField(null=True)
     build_id = TextField(null=True)
-    deployment_id = TextField(null=True)
     received_at = TextField(index=True)
+    occurred_at = TextField(null=True)
 
     class Meta:
         table_name = "webhook_deliveries"
         indexes = (
             (("app_id", "delivery_guid"), True),
             (("app_id", "received_at", "id"), False),
+            (("app_id", "environment"), False),
         )
+
+
+class CommitStatusRow(Model):  # type: ignore[misc]
+    """What GitHub was told about a commit in one environment, and by which build. `settled` is 1 once nothing more is
+    to be told about that build; `refusal` says why GitHub would not take it."""
+
+    app_id = TextField()
+    environment = TextField()
+    commit_sha = TextField()
+    build_id = TextField()
+    state = TextField()
+    settled = IntegerField()
+    refusal = TextField(null=True)
+    updated_at = TextField()
+
+    class Meta:
+        table_name = "commit_statuses"
+        primary_key = CompositeKey("app_id", "environment", "commit_sha")
+        without_rowid = True

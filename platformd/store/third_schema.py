@@ -23,11 +23,18 @@ STATEMENTS = (
     """CREATE TABLE webhook_deliveries (
         id TEXT NOT NULL PRIMARY KEY, app_id TEXT NOT NULL, delivery_guid TEXT NOT NULL, event TEXT NOT NULL,
         action TEXT, ref TEXT, commit_sha TEXT, environment TEXT, verdict TEXT NOT NULL, reason TEXT,
-        build_id TEXT, deployment_id TEXT, received_at TEXT NOT NULL
+        build_id TEXT, received_at TEXT NOT NULL, occurred_at TEXT
     )""",
     "CREATE UNIQUE INDEX webhookdeliveryrow_app_id_delivery_guid ON webhook_deliveries (app_id, delivery_guid)",
     "CREATE INDEX webhookdeliveryrow_app_id_received_at_id ON webhook_deliveries (app_id, received_at, id)",
+    "CREATE INDEX webhookdeliveryrow_app_id_environment ON webhook_deliveries (app_id, environment)",
     "CREATE INDEX webhookdeliveryrow_received_at ON webhook_deliveries (received_at)",
+    """CREATE TABLE commit_statuses (
+        app_id TEXT NOT NULL, environment TEXT NOT NULL, commit_sha TEXT NOT NULL, build_id TEXT NOT NULL,
+        state TEXT NOT NULL, settled INTEGER NOT NULL, refusal TEXT, updated_at TEXT NOT NULL,
+        PRIMARY KEY (app_id, environment, commit_sha)
+    ) WITHOUT ROWID""",
+    "ALTER TABLE environments ADD COLUMN pull_request INTEGER",
 )
 
 

@@ -20,6 +20,7 @@ from actors.commits import Commits
 from actors.configuration import Configuration
 from actors.dead_letters import DeadLetters
 from actors.directory import Directory
+from actors.hooks import Hooks
 from actors.inspection import Inspection
 from actors.runtime import InlineRuntime
 from actors.supervisor import Supervisor
@@ -34,6 +35,7 @@ from platformd.configuration_views import ConfigurationViews
 from platformd.domain import commands
 from platformd.domain.build.orders import SaveBuild
 from platformd.domain.build.state import Build, BuildState
+from platformd.domain.deliveries import Received
 from platformd.domain.deployment.changes import changed
 from platformd.domain.deployment.state import Deployment, Goal, Phase, Status
 from platformd.domain.naming import Addresses
@@ -62,6 +64,7 @@ from platformd.store import Store
 from platformd.store.retries import kept
 from platformd.token_views import TokenViews
 from platformd.views import Views
+from platformd.webhook_views import WebhookViews
 from tests.handlers.client import Client
 
 SCRIPT = b"#!/bin/sh\nexec sleep 1\n"
@@ -205,6 +208,16 @@ def build_requests(store: Store) -> BuildRequests:
     return BuildRequests(Commits(store), world, yard, timeout_secs=900)  # type: ignore[arg-type]
 
 
+class Ending:
+    """Previews that end in their own time."""
+
+    def __init__(self) -> None:
+        self.removed: list[Received] = []
+
+    def remove(self, closed: Received) -> None:
+        self.removed.append(closed)
+
+
 class Patient:
     """An app whose removal takes its time."""
 
@@ -264,6 +277,8 @@ class Served:
     history: UsageHistory
     driver: Measured
     loads: dict[str, Load]
+    builds: list[Build]
+    previews: Ending
     writers: list[Lines] = field(default_factory=list)
 
     async def app_id(self, name: str = "my-api") -> str:
@@ -333,6 +348,15 @@ class Running:
         async def say(deployment_id: str, message: str) -> None:
             said.append((deployment_id, message))
 
+        builds: list[Build] = []
+        previews = Ending()
+        hooks = Hooks(
+            Commits(store),
+            previews,
+            lambda asked: builds.append(asked.build),
+            domain="localhost",
+            build_timeout_secs=900.0,
+        )
         supervision = Inspection(Directory(InlineRuntime(), Supervisor()), store, DeadLetters())
         driver, loads = Measured(), dict[str, Load]()
         history = UsageHistory(store, [driver], loads)  # type: ignore[list-item]
@@ -348,6 +372,8 @@ class Running:
             removals=Patient(),
             builds=build_requests(store),
             built=BuildViews(store.reader),
+            webhooks=WebhookViews(store.reader),
+            hooks=hooks,
             vault=Vault.open(self._folder),
             tokens=TokenViews(store.reader),
             write_behind=store.commit,
@@ -369,7 +395,19 @@ class Running:
         client = Client(sockets[0].getsockname()[1])
         logs_root = self._folder / "logs"
         self._served = Served(
-            context, app, store, actors, client, said, state, logs_root, history, driver, loads
+            context,
+            app,
+            store,
+            actors,
+            client,
+            said,
+            state,
+            logs_root,
+            history,
+            driver,
+            loads,
+            builds,
+            previews,
         )
         return self._served
 

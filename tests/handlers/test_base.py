@@ -233,7 +233,7 @@ async def test_a_large_body_is_refused_and_the_connection_goes_on(api: Served) -
 async def test_a_huge_body_is_refused_before_it_comes(api: Served) -> None:
     async with api.client.connected() as connection:
         sizes = {
-            "Content-Length": str(LINGER + 1),
+            "Content-Length": str(LONGEST_JSON + LINGER + 1),
             "Expect": "100-continue",
             "Content-Type": "application/json",
         }
