@@ -15,6 +15,7 @@ from datetime import datetime
 import structlog
 
 from platformd import clock
+from platformd.domain.deliveries import ForgetDeliveries
 from platformd.domain.operations import ForgetEvents
 from platformd.domain.policy import ANSWERS_KEPT, HISTORY_KEPT
 from platformd.domain.retention import ForgetArtifacts, ForgetDeployments, ForgetTasks
@@ -84,6 +85,9 @@ def of_rows(
     def events(now: datetime) -> int:
         return store.commit(ForgetEvents(before=now - HISTORY_KEPT, most=PORTION)).result()
 
+    def webhooks(now: datetime) -> int:
+        return store.commit(ForgetDeliveries(before=now - HISTORY_KEPT, most=PORTION)).result()
+
     def tasks(now: datetime) -> int:
         return store.commit(ForgetTasks(before=now - HISTORY_KEPT, most=PORTION)).result()
 
@@ -99,6 +103,7 @@ def of_rows(
     return (
         Expiring("answers", answers),
         Expiring("events", events),
+        Expiring("webhooks", webhooks),
         Expiring("deployments", deployments),
         Expiring("tasks", tasks),
         Expiring("artifacts", artifacts),
