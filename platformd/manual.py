@@ -23,7 +23,7 @@ API = "api"
 # Pages that are named nowhere here stand under the last heading.
 CHAPTERS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("Begin", ("tutorial", "concepts")),
-    ("Use", ("cli", "client", "builds", "webhooks", "docker", API)),
+    ("Use", ("calling", API, "cli", "client", "builds", "webhooks", "docker")),
     ("Operate", ("operations", "settings", "security", "metrics", "limits")),
     ("Background", ("comparison", "benchmarks", "decisions")),
 )

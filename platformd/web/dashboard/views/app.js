@@ -98,8 +98,8 @@ function deliveriesTable(data) {
     h("td", { class: "number", text: ago(one.received_at) }),
     h("td", {}, h("code", { text: [one.event, one.action].filter(Boolean).join(".") })),
     h("td", { text: [one.ref?.replace("refs/heads/", ""), one.commit_sha?.slice(0, 8)].filter(Boolean).join(" ") }),
-    h("td", {}, h("span", { class: `badge ${one.verdict}`, text: one.verdict })),
-    h("td", { class: "quiet" }, typeof one.reason === "string" ? one.reason : one.reason?.message),
+    h("td", {}, h("span", { class: `badge ${one.build_status ?? one.verdict}`, text: one.build_status ? `${one.verdict}, ${one.build_status}` : one.verdict })),
+    h("td", { class: "quiet", text: one.reason?.message }),
     h("td", {}, one.deployment_id ? h("a", { href: `#/deployments/${one.deployment_id}` }, "deployment") : one.build_id && h("a", { href: `#/builds/${one.build_id}` }, "build")));
   return h("div", { class: "wide", tabindex: 0, role: "group", "aria-label": "Webhook deliveries" }, h("table", {},
     h("thead", {}, h("tr", {}, ["Came", "Event", "Ref", "Verdict", "Why", "Led to"].map((name) => h("th", { scope: "col", text: name })))), h("tbody", {}, data.map(row))));

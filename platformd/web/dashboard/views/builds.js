@@ -10,14 +10,14 @@ import { logs } from "./logs.js";
 const FINAL = ["succeeded", "failed", "cancelled"];
 
 const badge = (build) => h("span", { class: `badge ${build.state}`, text: build.state });
-const commitOf = (build) => build.commit?.sha ?? build.commit_sha;
+const nameOf = (build) => (build.commit?.sha ?? build.id).slice(0, 8);
 const took = (build) => (build.started_at ? duration((Date.parse(build.ended_at ?? new Date()) - Date.parse(build.started_at)) / 1000) : "");
 
 export function buildsTable(data) {
   const row = (build) => h("tr", {},
-    h("th", { scope: "row" }, h("a", { href: `#/builds/${build.id}` }, commitOf(build)?.slice(0, 8) ?? build.id.slice(0, 8))),
+    h("th", { scope: "row" }, h("a", { href: `#/builds/${build.id}` }, nameOf(build))),
     h("td", {}, badge(build)),
-    h("td", { text: build.branch ?? build.ref ?? "" }),
+    h("td", { text: build.branch ?? build.ref ?? build.origin }),
     h("td", { class: "quiet", text: build.reason?.message ?? build.commit?.message?.split("\n")[0] ?? "" }),
     h("td", { class: "number", text: took(build) }),
     h("td", { class: "number", text: ago(build.created_at) }),
@@ -40,7 +40,7 @@ export function build(page, id) {
       if (await ask({ title: "Cancel this build?", text: "What it has done so far is thrown away.", button: "Cancel build", danger: true })) await attempt(() => post(`/builds/${id}/cancel`), "The build is cancelled");
     } }, "Cancel build");
     show(top, h("p", { class: "crumb" }, h("a", { href: "#/" }, "Apps"), " / ", app && h("a", { href: `#/apps/${app.id}` }, app.name)),
-      h("div", { class: "head" }, h("h1", { text: `Build ${commitOf(found)?.slice(0, 8) ?? id.slice(0, 8)}` }), badge(found), h("span", { class: "quiet", text: [found.branch, took(found)].filter(Boolean).join(" · ") }), cancel),
+      h("div", { class: "head" }, h("h1", { text: `Build ${nameOf(found)}` }), badge(found), h("span", { class: "quiet", text: [found.branch, took(found)].filter(Boolean).join(" · ") }), cancel),
       found.commit && h("p", { class: "quiet", text: `${found.commit.author}: ${found.commit.message.split("\n")[0]}` }),
       found.reason && h("div", { class: "reason" }, h("p", {}, h("code", { text: found.reason.code }), ` ${found.reason.message}`), found.reason.last_lines?.length && h("pre", { tabindex: 0, text: found.reason.last_lines.join("\n") })),
       found.deployment_id && h("p", {}, h("a", { href: `#/deployments/${found.deployment_id}` }, "Its deployment")));
