@@ -318,6 +318,7 @@ class Service:
             artifacts=self.artifacts,
             logs=self.logs,
             traffic=self.traffic,
+            docker=self.docker,
             loop=self.loop,
         )
 

@@ -41,6 +41,7 @@ from platformd.builds import Places, Workshop, WorkshopSettings
 from platformd.config import Settings
 from platformd.configuration_views import ConfigurationViews
 from platformd.domain.build.messages import Begun
+from platformd.domain.deployment.images import needed
 from platformd.domain.naming import Addresses
 from platformd.domain.policy import OUTPUT_KEPT
 from platformd.drivers.docker.driver import DockerDriver
@@ -150,6 +151,7 @@ def make_retention(
     artifacts: ArtifactFiles,
     logs: LogStore,
     traffic: GatewayTraffic,
+    docker: DockerDriver,
     loop: asyncio.AbstractEventLoop,
 ) -> Retention:
     """What is not kept for ever, in the order in which it goes."""
@@ -167,8 +169,12 @@ def make_retention(
     def strays(now: datetime) -> int:
         return artifacts.sweep(expiring.known_bytes(store.reader), before=now - RECORDED_WITHIN)
 
+    def images(_: datetime) -> int:
+        return docker.drop_images(needed(store.deployments()))
+
     rows = of_rows(store, keep_versions, gone)
-    return Retention((*rows, Expiring("output", output), Expiring("files", strays)))
+    others = (Expiring("output", output), Expiring("files", strays), Expiring("images", images))
+    return Retention((*rows, *others))
 
 
 def make_yard(

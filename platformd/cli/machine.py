@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Literal
 
 from platformd import clock
+from platformd.links.engine import EngineAnswer, EngineLink
 from platformd.setting_kinds import Account, show
 
 Status = Literal["ok", "warn", "fail"]
@@ -234,34 +235,31 @@ def engine(address: str | None) -> Check:
     """The Docker engine; unix and tcp addresses are asked, others taken as given."""
     address = address or os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
     advice = "native apps need none; for containers start the engine, or name it with --docker-host"
-    scheme, _, place = address.partition("://")
-    if scheme not in ("unix", "tcp"):
+    if not address.startswith(("unix://", "tcp://")):
         return Check("docker engine", "warn", f"{address} was not tried", "see that `docker info` answers")
     try:
-        with _unix_connection(place) if scheme == "unix" else _tcp_connection(place) as peer:
-            peer.sendall(b"GET /_ping HTTP/1.0\r\nHost: docker\r\n\r\n")
-            answer = peer.recv(4096)
+        link = EngineLink(address, _PATIENCE)
+        ping, version = link.ask("GET", "/_ping"), link.ask("GET", "/version")
+        link.close()
     except (OSError, ValueError) as error:
         return Check("docker engine", "warn", f"{address}: {error}", advice)
-    if b" 200 " not in answer.split(b"\r\n", 1)[0]:
+    if not ping.well:
         return Check("docker engine", "warn", f"{address} is something else", advice)
-    return Check("docker engine", "ok", f"{address} answers")
+    return _engine_found(address, version)
 
 
-def _unix_connection(path: str) -> socket.socket:
-    peer = socket.socket(socket.AF_UNIX)
+def _engine_found(address: str, version: EngineAnswer) -> Check:
+    """Whose engine it is: Podman does some things otherwise."""
     try:
-        peer.settimeout(_PATIENCE)
-        peer.connect(path)
-    except OSError:
-        peer.close()
-        raise
-    return peer
-
-
-def _tcp_connection(place: str) -> socket.socket:
-    host, _, port = place.rstrip("/").rpartition(":")
-    return socket.create_connection((host.strip("[]"), int(port)), timeout=_PATIENCE)
+        said = version.json
+        names = [f"{part['Name']} {part['Version']}" for part in said.get("Components") or ()]
+        name = names[0] if names else f"version {said['Version']}"
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return Check("docker engine", "ok", f"{address} answers")
+    if "podman" in name.lower():
+        advice = "mind what it does otherwise: the manual's page on containers lists it"
+        return Check("docker engine", "warn", f"{address} answers, {name}", advice)
+    return Check("docker engine", "ok", f"{address} answers, {name}")
 
 
 def clocks(

@@ -162,15 +162,42 @@ def engine_socket(tmp_path: Path) -> Iterator[tuple[Path, list[bytes]]]:
         thread.join()
 
 
+def answering(body: bytes) -> list[bytes]:
+    """To the ping, then to the question who it is."""
+    head = b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n"
+    return [head + b"OK", head + body]
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "finding"),
+    [
+        (b"", "ok", "answers"),
+        (b'{"Components": [{"Name": "Engine", "Version": "20.10"}]}', "ok", "answers, Engine 20.10"),
+        (
+            b'{"Components": [{"Name": "Podman Engine", "Version": "4.3"}]}',
+            "warn",
+            "answers, Podman Engine 4.3",
+        ),
+    ],
+)
+def test_an_engine_that_answers(
+    no_leaks: None, engine_socket: tuple[Path, list[bytes]], body: bytes, status: str, finding: str
+) -> None:
+    path, answers = engine_socket
+    answers += answering(body)
+    check = machine.engine(f"unix://{path}")
+    assert (check.status, check.finding) == (status, f"unix://{path} {finding}")
+
+
 def test_engine(
     no_leaks: None, engine_socket: tuple[Path, list[bytes]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     path, answers = engine_socket
-    answers += [b"HTTP/1.1 200 OK\r\n\r\nOK", b"HTTP/1.1 500 No\r\n\r\n", b"SSH-2.0-x\r\n"]
-    assert machine.engine(f"unix://{path}") == Check("docker engine", "ok", f"unix://{path} answers")
+    refused = b"HTTP/1.1 500 No\r\nConnection: close\r\n\r\n"
+    answers += [refused, refused, b"SSH-2.0-x\r\n"]
     monkeypatch.setenv("DOCKER_HOST", f"unix://{path}")
     assert machine.engine(None).finding.endswith("is something else")
-    assert machine.engine(None).finding.endswith("is something else")
+    assert "does not answer as an engine does" in machine.engine(None).finding
     for absent in (
         f"unix://{tmp_path}/none",
         "tcp://127.0.0.1:1",

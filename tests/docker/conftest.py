@@ -28,12 +28,17 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DockerEngine]:
         running = DockerEngine()
     except CannotRun as reason:
         pytest.skip(f"no Docker engine: {reason}")
+    yield from made_images(running, tmp_path_factory.mktemp("images"), "no Docker engine")
+
+
+def made_images(running: DockerEngine, folder: Path, otherwise: str) -> Iterator[DockerEngine]:
+    """It runs and has the images; skipped with `otherwise` and why where it does not come up."""
     try:
         try:
             running.start()
+            make_images(running, folder)
         except CannotRun as reason:
-            pytest.skip(f"no Docker engine: {reason}")
-        make_images(running, tmp_path_factory.mktemp("images"))
+            pytest.skip(f"{otherwise}: {reason}")
         yield running
     finally:
         running.close()

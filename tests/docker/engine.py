@@ -132,11 +132,11 @@ class DockerEngine:
         """An image of a few files, without any base; its id."""
         repository, _, tag = name.rpartition(":")
         with self.client() as client:
-            client.import_image_from_data(_archive(files), repository, tag, changes=list(changes))
+            client.import_image_from_data(archive(files), repository, tag, changes=list(changes))
             return str(client.inspect_image(name)["Id"])
 
 
-def _archive(files: dict[str, Path | bytes]) -> bytes:
+def archive(files: dict[str, Path | bytes]) -> bytes:
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode="w") as archive:
         tmp = tarfile.TarInfo("tmp")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import tempfile
 import threading
@@ -13,12 +12,12 @@ import pytest
 
 from platformd.domain.events import Exited, ImageWanted, LaunchWaits, Probed
 from platformd.drivers.docker.driver import CALLS_AT_ONCE
-from tests.docker.conftest import APP, TESTS, compile_static, make_images
+from tests.docker.conftest import APP, make_images
 from tests.docker.engine import CannotRun, DockerEngine
 from tests.docker.proxy import tcp_proxy
 from tests.docker.registry import registry
 from tests.docker.rig import DockerRig
-from tests.docker.test_images import publish
+from tests.docker.test_images import publish_a_new_one
 from tests.support import eventually
 
 pytestmark = pytest.mark.needs("engine")
@@ -133,22 +132,10 @@ def test_memory_beyond_the_limit_ends_it(engine: DockerEngine) -> None:
         rig.close()
 
 
-def _publish_a_new_one(engine: DockerEngine, image: str) -> None:
-    """Of a layer that the engine does not have yet."""
-    with tempfile.TemporaryDirectory() as folder:
-        app = Path(folder) / "app"
-        compile_static(TESTS / "drivers" / "apps" / "app.c", app)
-        files: dict[str, Path | bytes] = {"app": app, "pad": os.urandom(1 << 20)}
-        engine.make_image("platformd-test/new:1", files, 'CMD ["/app"]', "ENV ANY=1", "EXPOSE 8080")
-    publish(engine, image, "platformd-test/new:1")
-    with engine.client() as client:
-        client.remove_image("platformd-test/new:1")
-
-
 def test_an_engine_that_ends_in_the_middle_of_a_pull(own_engine: DockerEngine) -> None:
     """Nothing fails for it; there again it pulls anew."""
     with registry() as host:
-        _publish_a_new_one(own_engine, f"{host}/team/app:1")
+        publish_a_new_one(own_engine, f"{host}/team/app:1")
         name, _, port = host.partition(":")
         with tcp_proxy(name, int(port)) as (proxy, beside):
             proxy.pass_bytes = 4096

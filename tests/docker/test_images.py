@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from platformd.domain.events import ImageFound, ImageWanted, LaunchFailed, Probed
+from platformd.domain.events import ImageFound, ImageWanted, LaunchFailed, Probed, Swept
 from platformd.drivers.base import LaunchOrder
 from platformd.drivers.docker import Credentials
 from platformd.drivers.docker.images import failure
 from platformd.ids import new_id
-from tests.docker.conftest import APP
+from tests.docker.conftest import APP, TESTS, compile_static
 from tests.docker.engine import DockerEngine
 from tests.docker.registry import PASSWORD, USER, registry
 from tests.docker.rig import DockerRig
+from tests.support import eventually
 
 pytestmark = pytest.mark.needs("engine")
 SHOWN: dict[str, Credentials] = {}
@@ -39,6 +43,18 @@ def publish(engine: DockerEngine, image: str, source: str = APP, **login: object
         client.remove_image(image)
 
 
+def publish_a_new_one(engine: DockerEngine, image: str) -> None:
+    """Of a layer that the engine does not have yet."""
+    with tempfile.TemporaryDirectory() as folder:
+        app = Path(folder) / "app"
+        compile_static(TESTS / "drivers" / "apps" / "app.c", app)
+        files: dict[str, Path | bytes] = {"app": app, "pad": os.urandom(1 << 20)}
+        engine.make_image("platformd-test/new:1", files, 'CMD ["/app"]', "ENV ANY=1", "EXPOSE 8080")
+    publish(engine, image, "platformd-test/new:1")
+    with engine.client() as client:
+        client.remove_image("platformd-test/new:1")
+
+
 def again(order: LaunchOrder, digest: str) -> LaunchOrder:
     """Its next task."""
     return replace(order, task_id=new_id(), image_digest=digest)
@@ -60,6 +76,28 @@ def test_a_missing_image_is_pulled_and_pinned(engine: DockerEngine, rig: DockerR
         rig.driver.launch(second)
         rig.wait(second, Probed)
         assert rig.inspect(second)["Config"]["Cmd"] == ["/app"]
+
+
+def test_what_was_pulled_goes_when_nobody_needs_it(engine: DockerEngine, rig: DockerRig) -> None:
+    """Not while a deployment may start from it, nor while a container is made of it; nor what was here before."""
+    with registry() as host:
+        publish_a_new_one(engine, f"{host}/team/kept:1")
+        order = rig.running(image=f"{host}/team/kept:1")
+        digest = rig.facts(order, ImageFound)[0].digest
+        rig.running()  # of an image that nobody pulled
+        eventually((rig.data_dir / "images.json").exists)
+        assert rig.driver.drop_images(frozenset({digest})) == 0
+        assert rig.driver.drop_images(frozenset()) == 0
+        rig.driver.kill(rig.task(order))
+        rig.wait(order, Swept)
+        assert rig.driver.drop_images(frozenset({f"{host}/team/kept:1"})) == 0
+        rig.restart()
+        eventually(lambda: rig.driver.engine.met)
+        assert rig.driver.drop_images(frozenset({"another"})) == 1
+        with engine.client() as client:
+            assert client.images(name=f"{host}/team/kept") == []
+            assert client.images(name=APP)
+        assert rig.driver.drop_images(frozenset()) == 0
 
 
 def test_two_tasks_share_one_pull(engine: DockerEngine, rig: DockerRig) -> None:

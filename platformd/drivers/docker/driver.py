@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from asyncio import AbstractEventLoop
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from platformd.domain.spec import StopPolicy
 from platformd.domain.task import Task
@@ -22,6 +22,7 @@ from platformd.drivers.docker.facts import Facts
 from platformd.drivers.docker.freezer import Freezer
 from platformd.drivers.docker.images import Images, Tell
 from platformd.drivers.docker.logs import Batch
+from platformd.drivers.docker.pulled import Pulled
 from platformd.drivers.docker.run import Line, Run
 from platformd.drivers.docker.settings import DockerSettings
 from platformd.drivers.docker.spares import NextOrder, Spares
@@ -64,7 +65,14 @@ class DockerDriver:
         self._facts = facts = Facts(loop, sink, workers, streams, settings, deliver)
         self._ends = Ends(engine, workers, facts)
         facts.conclude = self._ends.conclude
-        images = Images(engine, streams, settings, tell)
+        self._pulled = pulled = Pulled(engine, settings.data_dir)
+        images = Images(
+            engine,
+            streams,
+            settings,
+            tell,
+            lambda reference: workers.submit(lambda: pulled.note(reference)),
+        )
         self._creations = creations = Creations(engine, settings)
         self._spares = spares = Spares(next_order, images, creations, self._ends.remove)
         self._starts = Starts(engine, workers, facts, images, creations, spares, self._drop)
@@ -158,6 +166,10 @@ class DockerDriver:
 
     def end(self, task: Task, stop: StopPolicy) -> None:
         self._ends.and_wait(self._run_of(task), stop)
+
+    def drop_images(self, needed: Collection[str]) -> int:
+        """Remove images that were pulled here and are none of `needed`, names and digests: how many went. Blocks."""
+        return self._pulled.drop(needed)
 
     def put_away(self) -> None:
         self._spares.put_away()

@@ -62,8 +62,18 @@ class _Pull:
 
 
 class Images:
-    def __init__(self, engine: Engine, streams: Streams, settings: DockerSettings, tell: Tell) -> None:
+    """`pulled` is told the name of each image that came."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        streams: Streams,
+        settings: DockerSettings,
+        tell: Tell,
+        pulled: Callable[[str], None],
+    ) -> None:
         self._engine, self._streams, self._settings, self._tell = engine, streams, settings, tell
+        self._told_pulled = pulled
         self._lock = threading.Lock()
         self._pulls: dict[tuple[str, Credentials | None], _Pull] = {}
 
@@ -126,6 +136,8 @@ class Images:
             with self._lock:
                 del self._pulls[key]
                 waiting = list(pull.orders)
+            if outcome is None:
+                self._told_pulled(pull.reference)
             for _, done in waiting:
                 done(outcome)
 
