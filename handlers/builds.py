@@ -18,10 +18,11 @@ from handlers.logs import selection_of
 from handlers.operation import Scope, operation, stream_of
 from handlers.paging import page_of
 from handlers.sources import Line, LogSource
+from handlers.specs import invalid
 from platformd.domain.build.messages import Cancel
 from platformd.domain.build.orders import Wanted
 from platformd.domain.build.state import Origin
-from platformd.errors import NotFound
+from platformd.errors import Fault, InvalidState, NotFound
 from platformd.logstore import Entry
 
 _NO_BUILD = "404 BUILD_NOT_FOUND"
@@ -51,19 +52,41 @@ class BuildsHandler(Handler):
         Scope.DEPLOY,
         body=schemas_builds.NewBuild,
         answers={202: builds.Build},
-        problems=("404 APP_NOT_FOUND", "409 SOURCE_NOT_CONFIGURED"),
+        problems=("404 APP_NOT_FOUND", "409 SOURCE_NOT_CONFIGURED", "409 INVALID_STATE"),
     )
     async def post(self) -> None:
-        """What it makes fills in the newest deployment of the environment that waits for a build, if there is one, and
-        is kept for `skip_build` in any case."""
+        """What it makes fills in `deployment_id`, else the newest deployment of the environment that waits for a build,
+        if there is one; it is kept for `skip_build` in any case."""
         self.no_query()
         body = self.body(schemas_builds.NewBuild)
         app_id = body.app_id.lower()
         self.admit_app(app_id)
         self.read(self.context.views.app, app_id)
-        ref = None if body.ref is UNSET else body.ref
-        wanted = Wanted(app_id=app_id, environment=body.environment, origin=Origin.API, ref=ref)
+        waiting = (
+            None if body.deployment_id is UNSET else self._to_be_filled(app_id, body.deployment_id.lower())
+        )
+        wanted = Wanted(
+            app_id=app_id,
+            environment=body.environment if waiting is None else waiting["environment_slug"],
+            origin=Origin.API,
+            ref=None if body.ref is UNSET else body.ref,
+            deployment_id=None if waiting is None else waiting["id"],
+        )
         await self.queue(wanted)
+
+    def _to_be_filled(self, app_id: str, deployment_id: str) -> dict[str, Any]:
+        """The deployment that is to be filled in, as the API shows it."""
+        try:
+            found = self.read(self.context.views.deployment, deployment_id)
+        except NotFound as error:
+            raise invalid([Fault("/deployment_id", error.message)]) from None
+        if found["app_id"] != app_id:
+            raise invalid([Fault("/deployment_id", f"deployment {deployment_id} is of another app")])
+        if found["phase"] != "waiting_for_build":
+            raise InvalidState(
+                f"deployment {deployment_id} does not wait for a build: it is {found['phase']}"
+            )
+        return found
 
     async def queue(self, wanted: Wanted) -> None:
         build = await self.durable(self.builds.request(wanted))

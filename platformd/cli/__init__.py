@@ -11,6 +11,8 @@ COMMANDS: dict[str, str] = {
     "apps": "platformd.cli.apps:apps",
     "env": "platformd.cli.configuration:env",
     "domains": "platformd.cli.configuration:domains",
+    "source": "platformd.cli.builds:source",
+    "builds": "platformd.cli.builds:builds",
     "deploy": "platformd.cli.deploy:deploy",
     "ps": "platformd.cli.deployments:ps",
     "status": "platformd.cli.deployments:status",

@@ -12,6 +12,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, Trans
 
 from platformd import ids
 from platformd.cli import project, show
+from platformd.cli.builds import followed
 from platformd.cli.following import conclude
 from platformd.cli.names import app_argument, deployment_argument
 from platformd.cli.remote import Remote, client_command
@@ -32,6 +33,7 @@ _WAIT = click.option(
     help="An executable: ELF, or a script that begins with #!.",
 )
 @click.option("--artifact", metavar="ID", help="An executable that the server has.")
+@click.option("--git", metavar="REF", help="A commit, tag or branch of the app's source, built first.")
 @click.option("--environment", metavar="SLUG", help="[default: development]")
 @click.option("--replicas", type=click.IntRange(0, 100), metavar="N", help="[default: 1]")
 @click.option("--port", type=click.IntRange(1, 65535), metavar="PORT", help="Listen on exactly this port.")
@@ -39,7 +41,7 @@ _WAIT = click.option(
 @click.option("-e", "--env", multiple=True, metavar="NAME=VALUE", help="A variable; may be repeated.")
 @_WAIT
 @client_command
-def deploy(remote: Remote, app: str | None, wait: bool, **given: Any) -> None:
+def deploy(remote: Remote, app: str | None, wait: bool, git: str | None, **given: Any) -> None:
     """Deploy an executable or an image as an app's next version, and end with its URL.
 
     APP is a name, namespace/name, or an id; one that is not there is made. What is not given here comes from
@@ -53,10 +55,28 @@ def deploy(remote: Remote, app: str | None, wait: bool, **given: Any) -> None:
     name = app or found.app
     if name is None:
         raise click.UsageError(f"name the app, here or as `name` in {project.FILE}")
-    source = _Source.chosen(found, given.pop("image"), given.pop("binary"), given.pop("artifact"))
+    things = (given.pop("image"), given.pop("binary"), given.pop("artifact"))
+    if git is not None:
+        if any(thing is not None for thing in things):
+            raise click.UsageError("give one of --image, --binary, --artifact and --git")
+        _from_git(remote, name, git, _body(found.body, variables=variables, **given), wait)
+        return
+    source = _Source.chosen(found, *things)
     body = _body(found.body, variables=variables, **given)
     target = _app(remote, name)
     conclude(remote, remote.client.deploy(target["id"], body | source.reach(remote)), wait)
+
+
+def _from_git(remote: Remote, name: str, ref: str, body: Mapping[str, Any], wait: bool) -> None:
+    """A deployment that waits for the build it is filled in by."""
+    app_id = remote.app(name)["id"]
+    source = remote.client.source(app_id)
+    made = remote.client.deploy(app_id, {**body, "process_type": source["process_type"]})
+    build = remote.client.build(app_id, ref, deployment_id=made["id"])
+    remote.say(f"building {ref} of {source['repository']}, build {build['id']}")
+    if wait:
+        followed(remote, build)
+    conclude(remote, made, wait)
 
 
 @dataclass(frozen=True, slots=True)

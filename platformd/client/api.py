@@ -6,14 +6,14 @@ The public face of the package; see its docstring for threads and errors.
 from __future__ import annotations
 
 from platformd.client.blocking import Sockets, call, iterate
-from platformd.client.deployments import DeploymentCalls
+from platformd.client.builds import BuildCalls
 from platformd.client.looping import Looping
 from platformd.client.supervision import SupervisionCalls
 
 TIMEOUT_SECS = PATIENCE_SECS = 30.0
 
 
-class _Calls(DeploymentCalls, SupervisionCalls):
+class _Calls(BuildCalls, SupervisionCalls):
     """Everything that can be asked of a server, over either network."""
 
 
@@ -84,6 +84,15 @@ class Client:
     stop_task = call(_Calls.stop_task)
     logs = iterate(_Calls.logs)
     follow = iterate(_Calls.follow)
+
+    source = call(_Calls.source)
+    set_source = call(_Calls.set_source)
+    build = call(_Calls.build)
+    builds = iterate(_Calls.builds)
+    build_of = call(_Calls.build_of)
+    cancel_build = call(_Calls.cancel_build)
+    build_log = call(_Calls.build_log)
+    follow_build = iterate(_Calls.follow_build)
 
     events = call(_Calls.events)
     follow_events = iterate(_Calls.follow_events)

@@ -60,6 +60,8 @@ class Deployment(TypedDict):
     awake_because: list[str]
     keep_awake_until: str | None
     stale: bool
+    commit: Commit | None
+    build_id: str | None
     generation: int
     observed_generation: int
     created_at: str
@@ -104,6 +106,71 @@ class LogEntry(TypedDict):
     timestamp: str
     deployment_id: str
     task_id: str
+    stream: str
+    message: str
+    truncated: NotRequired[int]
+
+
+class Commit(TypedDict):
+    sha: str
+    author: str
+    message: str
+
+
+class Source(TypedDict):
+    """Secrets that are set are `***`."""
+
+    app_id: str
+    type: str
+    repository: str
+    branch: str
+    root_dir: str | None
+    build: dict[str, Any]
+    process_type: str
+    environment: str
+    auto_deploy: bool
+    previews: bool
+    webhook_secret: str | None
+    access_token: str | None
+    ssh_key: str | None
+    created_at: str
+    updated_at: str
+    revision: int
+
+
+class Build(TypedDict):
+    id: str
+    app_id: str
+    environment_slug: str
+    origin: str
+    state: str
+    phase: str
+    reason: Reason | None
+    repository: str | None
+    branch: str | None
+    ref: str | None
+    upload: str | None
+    commit: Commit | None
+    artifact_id: str | None
+    image: str | None
+    image_digest: str | None
+    deployment_id: str | None
+    superseded_by: str | None
+    attempt: int
+    created_at: str
+    started_at: str | None
+    ended_at: str | None
+    updated_at: str
+    revision: int
+    links: dict[str, str]
+
+
+class BuildLogEntry(TypedDict):
+    """`id` rises within a build; `truncated` is how many bytes of the line were dropped."""
+
+    id: int
+    timestamp: str
+    build_id: str
     stream: str
     message: str
     truncated: NotRequired[int]

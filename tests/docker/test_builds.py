@@ -11,7 +11,7 @@ import pytest
 from tests.docker.conftest import TINY
 from tests.docker.engine import DockerEngine
 from tests.e2e.building import build_of, log_of, make_app, set_source, settled
-from tests.e2e.conftest import _open_folder
+from tests.e2e.conftest import open_folder
 from tests.e2e.platform import Platform, host_of
 from tests.git_host import GitHost
 from tests.support import eventually
@@ -28,7 +28,7 @@ def git_host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GitHost]:
 
 @pytest.fixture(scope="module")
 def server(git_host: GitHost, engine: DockerEngine) -> Iterator[Platform]:
-    root = _open_folder()
+    root = open_folder()
     running = Platform(root / "data", "--github-url", git_host.url, "--docker-host", engine.address)
     try:
         yield running.start()

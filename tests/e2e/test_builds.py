@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from tests.e2e.building import build_of, log_of, make_app, set_source, settled
-from tests.e2e.conftest import APPS, TASK_PATH, _open_folder
+from tests.e2e.conftest import APPS, TASK_PATH, open_folder
 from tests.e2e.platform import Platform, host_of
 from tests.git_host import GitHost
 from tests.support import eventually
@@ -32,7 +32,7 @@ def git_host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GitHost]:
 
 @pytest.fixture(scope="module")
 def server(git_host: GitHost) -> Iterator[Platform]:
-    root = _open_folder()
+    root = open_folder()
     running = Platform(root / "data", "--github-url", git_host.url)
     try:
         yield running.start()

@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from tests.e2e.building import build_of, log_of, make_app, set_source, settled
-from tests.e2e.conftest import _open_folder
+from tests.e2e.conftest import open_folder
 from tests.e2e.platform import Platform, host_of
 from tests.git_host import GitHost
 from tests.support import eventually
@@ -33,7 +33,7 @@ def git_host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GitHost]:
 
 @pytest.fixture
 def server(git_host: GitHost) -> Iterator[Platform]:
-    root = _open_folder()
+    root = open_folder()
     running = Platform(root / "data", "--github-url", git_host.url)
     try:
         yield running.start()
@@ -107,7 +107,7 @@ def test_killed_while_it_builds_the_first_command_is_ended_and_another_is_run(se
 
 
 def test_a_deadline_holds_over_restarts(git_host):
-    root = _open_folder()
+    root = open_folder()
     server = Platform(root / "data", "--github-url", git_host.url, "--build-timeout", "8")
     try:
         server.start()
@@ -140,7 +140,7 @@ def test_stopped_in_good_order_no_command_stays_behind(server, git_host):
 @pytest.mark.parametrize("effect", EFFECTS)
 @pytest.mark.parametrize("side", ["before", "after"])
 def test_killed_between_any_two_orders_it_comes_to_the_same_end(git_host, side, effect):
-    root = _open_folder()
+    root = open_folder()
     server = Platform(root / "data", "--github-url", git_host.url)
     try:
         server.start(PLATFORMD_CRASH_AT=f"{side}:{effect}")
@@ -164,7 +164,7 @@ def _await_death(server: Platform) -> None:
 
 
 def test_killed_before_the_waiting_deployment_heard_it_hears_afterwards(git_host):
-    root = _open_folder()
+    root = open_folder()
     server = Platform(root / "data", "--github-url", git_host.url)
     try:
         server.start(PLATFORMD_CRASH_AT="before:FillIn")
