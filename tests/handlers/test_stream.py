@@ -15,7 +15,8 @@ import pytest
 from handlers import feeds, sse
 from handlers.sources import LogSource
 from tests.handlers.client import Connection, EventSource
-from tests.handlers.served import Lines, Served
+from tests.handlers.served import Served
+from tests.handlers.standins import Lines
 from tests.support import eventually
 
 
