@@ -61,6 +61,7 @@ class Spares:
         self._lock = threading.Lock()
         self._waiting: OrderedDict[Place, Spare] = OrderedDict()
         self._making: set[Place] = set()
+        self._ended = False
 
     def next_id(self, deployment_id: str, slot: int) -> str:
         """The id for that slot's next task. Given out once: what becomes of it is the asker's business."""
@@ -98,7 +99,8 @@ class Spares:
             self._making.discard(place)
 
     def put_away(self) -> None:
-        """Remove them all."""
+        """Remove them all, and what is still being made."""
+        self._ended = True
         with self._lock:
             waiting, self._waiting = list(self._waiting.values()), OrderedDict()
         for spare in waiting:
@@ -158,3 +160,5 @@ class Spares:
         for one in (before, surplus):
             if one is not None and one.made.container != spare.made.container:
                 self._remove(one.made.container)
+        if self._ended:
+            self.put_away()
