@@ -15,12 +15,14 @@ from datetime import datetime
 import structlog
 
 from platformd import clock
+from platformd.domain.build.orders import ForgetBuilds
 from platformd.domain.deliveries import ForgetDeliveries
 from platformd.domain.operations import ForgetEvents
 from platformd.domain.policy import ANSWERS_KEPT, HISTORY_KEPT
 from platformd.domain.retention import ForgetArtifacts, ForgetDeployments, ForgetTasks
 from platformd.domain.retries import ForgetAnswers
 from platformd.store import Store
+from platformd.store.building import old_builds
 from platformd.store.expiring import old_deployments
 
 FIRST_SECS = 60.0
@@ -76,8 +78,8 @@ class Retention:
 def of_rows(
     store: Store, keep_versions: int, gone: Callable[[list[str], tuple[str, ...]], None]
 ) -> tuple[Expiring, ...]:
-    """What is rows. `gone` hears, on the same thread, of deployments that were dropped and of their hostnames; as many
-    as `keep_versions` beside the current one stay in each environment for rollbacks."""
+    """What is rows. `gone` hears, on the same thread, of deployments and builds that were dropped and of hostnames; as
+    many as `keep_versions` beside the current one stay in each environment for rollbacks."""
 
     def answers(now: datetime) -> int:
         return store.commit(ForgetAnswers(before=now - ANSWERS_KEPT, most=PORTION)).result()
@@ -97,6 +99,13 @@ def of_rows(
             gone(ids, store.commit(ForgetDeployments(ids)).result())
         return len(ids)
 
+    def builds(now: datetime) -> int:
+        ids = old_builds(store.reader, now - HISTORY_KEPT, PORTION)
+        if ids:
+            store.commit(ForgetBuilds(ids)).result()
+            gone(ids, ())
+        return len(ids)
+
     def artifacts(now: datetime) -> int:
         return store.commit(ForgetArtifacts(before=now - HISTORY_KEPT, most=PORTION)).result()
 
@@ -106,5 +115,6 @@ def of_rows(
         Expiring("webhooks", webhooks),
         Expiring("deployments", deployments),
         Expiring("tasks", tasks),
+        Expiring("builds", builds),
         Expiring("artifacts", artifacts),
     )

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 import msgspec
 from peewee import SqliteDatabase
 
-from platformd.domain.build.orders import Delivered, DeployBuild, RequestBuild
+from platformd.domain.build.orders import Delivered, DeployBuild, ForgetBuilds, RequestBuild
 from platformd.domain.build.state import Build, Origin, Phase
 from platformd.domain.deployment.state import Deployment
 from platformd.domain.deployment.state import Phase as DeploymentPhase
@@ -36,6 +37,11 @@ WHERE app_id = ?1 AND environment = ?2 AND status = 'pending' AND phase = '{Depl
   AND snapshot ->> '$.spec.process_type' = ?3
   AND NOT EXISTS (SELECT 1 FROM builds WHERE deployment_id = deployments.id AND live = 1)
 ORDER BY version DESC LIMIT 1
+"""
+_OLD = """
+SELECT id FROM builds
+WHERE live = 0 AND updated_at < ? AND NOT EXISTS (SELECT 1 FROM deployments WHERE id = builds.deployment_id)
+ORDER BY updated_at LIMIT ?
 """
 _LIVE = "WHERE live = 1 ORDER BY created_at, id"
 _QUEUED_BEFORE = """
@@ -145,6 +151,20 @@ def deploy_build(operation: DeployBuild, database: SqliteDatabase) -> Delivered:
     )
     save(database, done)
     return Delivered(build=done, made=made)
+
+
+def forget_builds(operation: ForgetBuilds, database: SqliteDatabase) -> int:
+    """See `ForgetBuilds`."""
+    ids = encode(list(operation.ids)).decode()
+    cursor = database.execute_sql(
+        "DELETE FROM builds WHERE live = 0 AND id IN (SELECT value FROM json_each(?))", (ids,)
+    )
+    return int(cursor.rowcount)
+
+
+def old_builds(reader: Reader, before: datetime, most: int) -> list[str]:
+    """Ids of at most `most` builds that ended before `before` and whose deployment, if they had one, is gone."""
+    return [id for (id,) in reader.rows(_OLD, stamp(before), most)]
 
 
 def live_builds(reader: Reader) -> list[Build]:

@@ -14,7 +14,7 @@ from peewee import SqliteDatabase
 
 from platformd import clock
 from platformd.domain import commit_status, configuration, deliveries, naming, retention, source
-from platformd.domain.build.orders import DeployBuild, RequestBuild, SaveBuild
+from platformd.domain.build.orders import DeployBuild, ForgetBuilds, RequestBuild, SaveBuild
 from platformd.domain.operations import (
     AddArtifact,
     AdoptDomain,
@@ -96,6 +96,7 @@ apply.register(source.SetSource, building.set_source)
 apply.register(source.RemoveSource, building.remove_source)
 apply.register(RequestBuild, building.request_build)
 apply.register(DeployBuild, building.deploy_build)
+apply.register(ForgetBuilds, building.forget_builds)
 apply.register(deliveries.AcceptDelivery, webhooks.accept)
 apply.register(deliveries.FinishPreview, webhooks.finish_preview)
 apply.register(deliveries.ForgetDeliveries, webhooks.forget)

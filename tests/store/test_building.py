@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from platformd.domain.build.orders import DeployBuild, RequestBuild, SaveBuild, Wanted
+from platformd.domain.build.orders import DeployBuild, ForgetBuilds, RequestBuild, SaveBuild, Wanted
 from platformd.domain.build.state import Build, BuildState, Origin, Phase
 from platformd.domain.configuration import BeginRemoval, FinishRemoval
 from platformd.domain.deployment.state import Phase as DeploymentPhase
@@ -175,6 +175,19 @@ def test_a_commit_is_built_already_only_if_the_newest_good_build_has_deployed_it
     assert building.built_already(store.reader, other_way, SHA) is None
     succeeded(store, app.id, at=AT + timedelta(seconds=1))  # newer, and deployed nowhere
     assert building.built_already(store.reader, again, SHA) is None
+
+
+def test_old_builds_go_once_nothing_of_them_runs_and_their_deployment_is_gone(store):
+    app = make_app(store)
+    deployed = done(store.commit(delivery(succeeded(store, app.id, spec=DeploymentSpec())))).build
+    alone = done(store.commit(delivery(succeeded(store, app.id)))).build
+    queued = make_build(store, app.id)
+    later = AT + timedelta(days=1)
+    assert building.old_builds(store.reader, AT, 10) == []
+    assert building.old_builds(store.reader, later, 10) == [alone.id]
+    assert done(store.commit(ForgetBuilds([alone.id, queued.id]))) == 1
+    assert store.build(alone.id) is None
+    assert [store.build(build.id) for build in (deployed, queued)] == [deployed, queued]
 
 
 def test_the_builds_of_an_app_go_with_it(store):

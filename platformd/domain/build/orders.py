@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -62,6 +63,13 @@ class RequestBuild(Operation[Delivered]):
 @dataclass(frozen=True, slots=True)
 class SaveBuild(Operation[Build]):
     snapshot: Build
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetBuilds(Operation[int]):
+    """Drop these, of which nothing runs any more: how many there were."""
+
+    ids: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
