@@ -8,21 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import Future
+from dataclasses import dataclass
 from typing import Any
 
 from actors.address import TIMER as ADDRESS_TIMER
 from actors.address import Address, AddressAnswer
+from actors.arming import Arming, late_birth
 from actors.futures import Pending
 from actors.messages import Key, Lane, TimerFired
 from actors.snapshot import SnapshotActor
 from actors.task import Birth, order_of
 from actors.variables import variables_of
 from actors.world import World, fault_point
-from platformd.domain import commands, effects, events
+from platformd.domain import commands, effects, events, policy
 from platformd.domain.build.messages import Cancel
 from platformd.domain.build.verdict import verdict_of
 from platformd.domain.deployment import happenings
 from platformd.domain.deployment.recovery import HOST_RESTARTED
+from platformd.domain.deployment.rollout import UNKNOWN
 from platformd.domain.deployment.routing import Routing, routing
 from platformd.domain.deployment.state import Deployment, Goal, Phase
 from platformd.domain.deployment.transitions import step
@@ -33,6 +36,7 @@ from platformd.domain.operations import SaveDeployment
 from platformd.domain.snapshot import Exit
 from platformd.domain.task import Task, TaskPhase
 from platformd.domain.task.transitions import new_task
+from platformd.drivers.base import LaunchOrder
 from platformd.errors import NotFound, PreconditionFailed
 from platformd.store import building
 
@@ -45,6 +49,13 @@ class Republish:
 
 class MeetTasks:
     """There may be tasks that its row knows nothing of: a crash can take back the row of a wake."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fired:
+    """The gateway has had what was armed started, before anything else was heard of that wake."""
+
+    order: LaunchOrder
 
 
 class PursueAddress:
@@ -65,13 +76,16 @@ class DeploymentActor(SnapshotActor[Deployment]):
     def __init__(self, key: Key, world: World) -> None:
         super().__init__(key, world)
         self._address = Address(key, world)
+        self._arming = Arming(world)
         self._told: Routing | None = None
 
     def receive(self, message: Any) -> Any:
         match message:
             case Republish():
                 self._told = None
-                self.became()
+                self._publish()
+            case Fired(order):
+                self._fired(self.require(), order)
             case MeetTasks():
                 if self.require().phase in _AT_REST:
                     self._meet_tasks()
@@ -114,7 +128,7 @@ class DeploymentActor(SnapshotActor[Deployment]):
             self._told = routing(state)  # when it fell asleep
         if state.phase not in _AT_REST or state.members:
             self._meet_tasks()
-        self.became()
+        self._publish()
         if state.phase is Phase.WAITING_FOR_BUILD:
             self._hear_of_builds()
         if not (state.phase is Phase.ASLEEP and state.current):
@@ -148,7 +162,7 @@ class DeploymentActor(SnapshotActor[Deployment]):
         return self.world.drivers[self.require().spec.process_type].next_id(self.key.id, slot)
 
     def step(self, state: Deployment, event: object, moment: Moment) -> Step[Deployment, DeploymentEffect]:
-        return step(state, event, moment)
+        return step(state, event, self._arming.moment(state, event, moment))
 
     def promises(self, event: object, before: Deployment, after: Deployment, /) -> bool:
         """No task of a generation starts before it is durable what that is. Found out while it is made anew, which
@@ -157,6 +171,10 @@ class DeploymentActor(SnapshotActor[Deployment]):
         return new_generation or isinstance(event, self.COMMANDS)
 
     def became(self) -> None:
+        self._publish()
+        self._arming.follow(self.require())
+
+    def _publish(self) -> None:
         """The gateway hears what it was not told yet."""
         now = routing(self.require())
         if self._told != now:
@@ -182,7 +200,7 @@ class DeploymentActor(SnapshotActor[Deployment]):
                 self.world.busy.look(state)
             case effects.RouteAgain():
                 self._told = None
-                self.became()
+                self._publish()
             case effects.FailHeld():
                 self.world.traffic.fail_held(state.id, effect)
             case effects.ClaimCurrent():
@@ -207,6 +225,19 @@ class DeploymentActor(SnapshotActor[Deployment]):
     def _start(self, state: Deployment, order: effects.StartTask) -> None:
         task = new_task(order, state.id, state.identity.app_id, self.moment().at)
         self._tell_task(task.id, Birth(task, order_of(self.world, state, task), variables_of(state)))
+
+    def _fired(self, state: Deployment, order: LaunchOrder) -> None:
+        """The wake itself is on its way, or was lost with the gateway. What was changed in the very instant means that
+        the task belongs nowhere any more."""
+        armed = self.world.arms.of(state.id)
+        if any(member.task_id == order.task_id for member in state.members):
+            return
+        if armed is not None and armed.task_id == order.task_id and state.phase is Phase.ASLEEP:
+            super().receive(commands.Wake(by_traffic=True))
+            return
+        self._tell_task(order.task_id, late_birth(state, order, self.moment()))
+        if state.phase is Phase.DONE:
+            self._tell_task(order.task_id, commands.Stop(UNKNOWN, policy.DRAIN))
 
     def _tell_task(self, task_id: str, message: object) -> None:
         self.world.directory.tell(Key("task", task_id), message, Lane.FACT)

@@ -26,6 +26,7 @@ from platformd.domain import commands, events
 from platformd.domain.deployment.routing import Routing
 from platformd.domain.deployment.state import Phase
 from platformd.domain.effects import FailHeld
+from platformd.drivers.base import LaunchOrder
 from platformd.gateway import protocol
 from platformd.store import Store
 
@@ -130,6 +131,11 @@ class GatewayTraffic:
         mode: Literal["drain", "rest"] = "drain" if for_good else "rest"
         self._send(protocol.Close(deployment_id, [task_id], mode=mode, timeout=drain.total_seconds()))
 
+    def armed(self, order: LaunchOrder, port: int | None) -> None:
+        """What the gateway may fire when traffic comes; nothing any more when `port` is None."""
+        plain = order.spec.networking.health_path is None
+        self._send(protocol.Armed(order.deployment_id, order.task_id, port, plain))
+
     def publish_hosts(self, app_id: str) -> None:
         """The addresses of one app as they are when this is sent: always read by the loop's thread, so that nothing
         older overtakes something newer on its way there."""
@@ -169,7 +175,10 @@ class GatewayTraffic:
     def _take(self, report: Mapping[str, Any]) -> None:
         match report["op"]:
             case "wake":
-                self._tell(report["deployment"], commands.Wake(by_traffic=True))
+                waited = timedelta(
+                    seconds=report.get("waited", 0.0)
+                )  # a gateway of an earlier release fires nothing
+                self._tell(report["deployment"], commands.Wake(by_traffic=True, waited=waited))
             case "quiet":
                 self._went_quiet(report["deployment"], report["since"])
             case "closed":

@@ -9,7 +9,7 @@ import builtins
 import os
 import signal
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from actors.directory import Directory
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from platformd.domain.deployment.routing import Routing
     from platformd.domain.deployment.state import Deployment
     from platformd.domain.effects import FailHeld
+    from platformd.domain.spec import DeploymentSpec
+    from platformd.drivers.base import LaunchOrder
 
 CRASH_VARIABLE = "PLATFORMD_CRASH_AT"
 FAULT_VARIABLE = "PLATFORMD_FAULT_AT"
@@ -43,6 +45,31 @@ class Traffic(Protocol):
     def forget_hosts(self, hostnames: Collection[str]) -> None: ...
     def forget_deployments(self, ids: Collection[str]) -> None: ...
     def close(self, deployment_id: str, task_id: str, drain: timedelta, for_good: bool) -> None: ...
+
+
+class Arms(Protocol):
+    """Who makes wakes ready ahead; see `platformd.drivers.arms`."""
+
+    def suits(self, spec: DeploymentSpec, /) -> bool: ...
+    def arm(self, order: LaunchOrder, /) -> None: ...
+    def of(self, deployment_id: str, /) -> LaunchOrder | None: ...
+    def disarm(self, deployment_id: str, /) -> None: ...
+
+
+class NoArms:
+    """Nothing is made ready ahead."""
+
+    def suits(self, _spec: DeploymentSpec, /) -> bool:
+        return False
+
+    def arm(self, order: LaunchOrder, /) -> None:
+        raise NotImplementedError(f"nothing suits, so {order.task_id} is not to be armed")
+
+    def of(self, _deployment_id: str, /) -> LaunchOrder | None:
+        return None
+
+    def disarm(self, _deployment_id: str, /) -> None:
+        return
 
 
 class Looker(Protocol):
@@ -67,6 +94,7 @@ class World:
     write_line: Callable[[str, str | None, str], None]
     vault: Vault
     keep_versions: int = 10
+    arms: Arms = field(default_factory=NoArms)
 
 
 def crash_point(name: str) -> None:

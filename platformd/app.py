@@ -46,6 +46,7 @@ from handlers.routes import make_app, make_server
 from platformd import clock, datadir, heap, listeners, metrics, observability
 from platformd.artifacts import ArtifactFiles, Executables
 from platformd.composition import (
+    arm_wakes,
     make_context,
     make_retention,
     make_yard,
@@ -212,6 +213,7 @@ class Service:
         self.traffic.on_synced = self._gateway_synced
         loop, sink, line = self.loop, self._hear_of_task, self._write_line
         self.native = native_driver(settings, loop=loop, sink=sink, send=self.keeper.send, write_line=line)
+        arm_wakes(self.native, self.traffic, self.directory)
         self.docker = docker_driver(
             settings,
             loop=loop,
@@ -235,6 +237,7 @@ class Service:
             executable=Executables(self.store, self.artifacts),
             write_line=self._write_line,
             keep_versions=settings.keep_versions,
+            arms=self.native.arms,
             vault=self.vault,
         )
         self.usage = UsageHistory(self.store, drivers.values(), self.traffic.loads)
@@ -357,6 +360,7 @@ class Service:
 
     def _gateway_synced(self) -> None:
         self.readiness.set("gateway", Health.OK)
+        self.native.arms.announce_all()
         heap.trim()
 
     def _write_line(self, deployment_id: str, task_id: str | None, text: str) -> None:

@@ -22,6 +22,8 @@ from actors.commits import Commits
 from actors.configuration import Configuration
 from actors.creations import Creations, introduce
 from actors.dead_letters import DeadLetters
+from actors.deployment import Fired
+from actors.directory import Directory
 from actors.hooks import Hooks
 from actors.inspection import Inspection
 from actors.measures import Measures
@@ -44,6 +46,7 @@ from platformd.domain.build.messages import Begun
 from platformd.domain.deployment.images import needed
 from platformd.domain.naming import Addresses
 from platformd.domain.policy import OUTPUT_KEPT
+from platformd.drivers.base import LaunchOrder
 from platformd.drivers.docker.driver import DockerDriver
 from platformd.drivers.docker.settings import engine_address
 from platformd.drivers.launch_order import task_owner
@@ -64,6 +67,17 @@ from platformd.webhook_views import WebhookViews
 
 _log = get_logger("app")
 RECORDED_WITHIN = timedelta(days=1)  # the bytes of an upload, by the row of their artifact
+
+
+def arm_wakes(native: NativeDriver, traffic: GatewayTraffic, directory: Directory) -> None:
+    """What is armed is told to the gateway, what it fired to the deployment."""
+
+    def fired(order: LaunchOrder) -> None:
+        with contextlib.suppress(ShuttingDown):
+            directory.tell(Key("deployment", order.deployment_id), Fired(order))
+
+    native.arms.announce = traffic.armed
+    native.arms.on_fired = fired
 
 
 def make_context(

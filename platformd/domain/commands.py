@@ -45,9 +45,11 @@ class Cancel:
 
 @dataclass(frozen=True, slots=True)
 class Wake:
-    """Be awake; `by_traffic` when requests are being held for it."""
+    """Be awake; `by_traffic` when requests are being held for it, `waited` for how long its task has been on the way
+    already (see `platformd.drivers.arms`)."""
 
     by_traffic: bool = False
+    waited: timedelta = timedelta(0)
 
 
 @dataclass(frozen=True, slots=True)

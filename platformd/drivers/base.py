@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from platformd.domain.events import TaskFact
 from platformd.domain.spec import DeploymentSpec, StopPolicy
@@ -17,6 +17,9 @@ from platformd.domain.task import Task
 
 Sink = Callable[[str, TaskFact], None]
 """Takes (task id, fact)."""
+
+Send = Callable[[dict[str, Any]], None]
+"""To the keeper; raises OSError or a PlatformError when it is away."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -77,6 +77,10 @@ class Book:
     def record(self, task_id: str) -> Record | None:
         return self._records.get(task_id)
 
+    def known_records(self) -> Mapping[str, Record]:
+        """All of them, by task."""
+        return self._records
+
     def note(self, task_id: str, record: Record) -> None:
         with self._lock:
             self._records[task_id] = {**self._records.get(task_id, {}), **record}

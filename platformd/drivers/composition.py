@@ -5,11 +5,10 @@ from __future__ import annotations
 from asyncio import AbstractEventLoop
 
 from platformd.config import Settings
-from platformd.drivers.base import Sink
+from platformd.drivers.base import Send, Sink
 from platformd.drivers.ends import SystemLine
 from platformd.drivers.launch_order import NativeSettings
 from platformd.drivers.native import NativeDriver
-from platformd.drivers.starts import Send
 
 
 def native_driver(

@@ -14,14 +14,13 @@ import structlog
 from platformd.domain.events import Swept
 from platformd.domain.task import Task
 from platformd.drivers import adoption, killset, proc
-from platformd.drivers.base import Sink
+from platformd.drivers.base import Send, Sink
 from platformd.drivers.book import Book, Record
 from platformd.drivers.ender import End, Ender, end_and_wait
 from platformd.drivers.killset import Family
 from platformd.drivers.limits import Limits
 from platformd.drivers.ports import Ports
 from platformd.drivers.run import Run, unborn
-from platformd.drivers.starts import Send
 from platformd.drivers.workers import Workers
 from platformd.errors import PlatformError
 

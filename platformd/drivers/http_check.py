@@ -11,7 +11,7 @@ import socket
 from asyncio import AbstractEventLoop
 from collections.abc import Callable
 
-from platformd.drivers.listeners import HOST
+from platformd.ownership import HOST
 
 _STATUS = re.compile(rb"HTTP/1\.[01] (?P<status>[1-5][0-9][0-9])(?: [^\r\n]*)?\r?\n")
 _LONGEST_HEAD = 64 * 1024

@@ -15,7 +15,7 @@ from pathlib import Path
 from platformd.domain.snapshot import Reason
 from platformd.domain.spec import Protocol
 from platformd.drivers.base import LaunchOrder
-from platformd.drivers.listeners import HOST
+from platformd.ownership import HOST
 
 NOBODY = (65534, 65534)
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"

@@ -13,12 +13,13 @@ from dataclasses import replace
 from typing import Any
 
 from platformd import clock
-from platformd.domain.events import Exited, FreezeFailed, Launched, Probed
+from platformd.domain.events import Exited, FreezeFailed, Launched, Probed, TaskFact
 from platformd.domain.snapshot import Exit
 from platformd.domain.spec import StopPolicy
 from platformd.domain.task import LYING, Task, TaskPhase
 from platformd.drivers import adoption, freezer, killset, proc, reasons
-from platformd.drivers.base import LaunchOrder, Sink, Usage
+from platformd.drivers.arms import Arms
+from platformd.drivers.base import LaunchOrder, Send, Sink, Usage
 from platformd.drivers.book import Book, Record
 from platformd.drivers.cgroup_places import Cgroups
 from platformd.drivers.ends import Ends, SystemLine
@@ -26,14 +27,14 @@ from platformd.drivers.freezer import Freezer
 from platformd.drivers.killset import Family
 from platformd.drivers.launch_order import NativeSettings
 from platformd.drivers.limits import Limits
-from platformd.drivers.listeners import holder, open_listeners
 from platformd.drivers.meter import Meter
 from platformd.drivers.ports import Ports
 from platformd.drivers.probe import Prober, Target
 from platformd.drivers.run import Run
-from platformd.drivers.starts import Send, Starts
+from platformd.drivers.starts import Starts
 from platformd.drivers.workers import Workers
 from platformd.ids import new_id
+from platformd.ownership import holder, open_listeners
 
 _LOST_AFTER_LOOKS = 2
 _CROSSING_SECS = 0.5
@@ -56,14 +57,13 @@ class NativeDriver:
     ) -> None:
         self._sink, self._settings, self._line = sink, settings, system_line
         self._boot_id = boot_id = clock.boot_id()
-        self._book, self._workers, self._listeners = book, workers, listeners = (
-            Book(),
-            Workers(loop),
-            open_listeners(),
-        )
+        self._book, self._workers, self._listeners = Book(), Workers(loop), open_listeners()
+        book, workers, listeners = self._book, self._workers, self._listeners
         self._prober = Prober(loop, listeners)
         self._ports = ports = Ports(settings.task_ports)
+        self.arms = arms = Arms(book=book, ports=ports, send=send, settings=settings, boot_id=boot_id)
         self._starts = Starts(
+            arms=arms,
             book=book,
             ports=ports,
             listeners=listeners,
@@ -105,7 +105,9 @@ class NativeDriver:
 
     def launch(self, order: LaunchOrder) -> None:
         run, new = self._book.open(order)
-        if not new:
+        if not new and self.arms.take(run, order):
+            self._workers.on_loop(lambda: self._born(run))
+        elif not new:
             self._workers.on_loop(lambda: self._tell_again(run))
         elif self._book.record(order.task_id) is not None:
             self._workers.submit(lambda: self._take_over(run, None, TaskPhase.PENDING))
@@ -198,6 +200,8 @@ class NativeDriver:
                 run = self._book.run(event["task"])
                 if run is not None and not run.launched:
                     self._starts.failed(run, reasons.not_launched(event))
+            case "disarmed":
+                self.arms.disarmed(event["task"])
             case "exited":
                 self._exited(event["task"], event)
             case "resynced":
@@ -217,7 +221,9 @@ class NativeDriver:
         run.started_ns = record["boot_ns"]
         if not run.order.spec.serves:
             self._starts.gate.leave(task_id)
-        self._sink(task_id, self._launched_fact(run))
+        if run.armed:
+            self.arms.on_fired(run.order)
+        self._tell(run, self._launched_fact(run))
         self._watch(run)
         self._limits.launched(run)
 
@@ -239,15 +245,16 @@ class NativeDriver:
         run.exit = exit
         if self._limits.oom_killed(run):
             run.exit = replace(exit, oom_killed=True)
-        self._sink(run.task_id, Exited(run.exit))
+        self._tell(run, Exited(run.exit))
         if run.emptied:
             self._ends.swept(run.task_id)
 
     def _resynced(self, records: Iterable[Record]) -> None:
         """The connection is new: what was told on the old one may be lost, and the keeper may be another."""
         waiting, unwanted = self._book.sync(records)
+        self.arms.resynced(self._book.known_records())
         for run in self._book.runs():
-            if run.exit is None and (run.ordered or run.launched):
+            if run.exit is None and (run.ordered or run.launched or run.armed):
                 self._compare(run)
         for job in waiting:
             self._workers.submit(job)
@@ -280,6 +287,20 @@ class NativeDriver:
         else:
             self._ends.quietly(run, done=lambda: self._keeper_lost(run))
 
+    def _born(self, run: Run) -> None:
+        """What was armed has an actor: it may have been fired since."""
+        run.armed = False
+        if self._book.run(run.task_id) is not run:
+            self.launch(run.order)  # lost with the keeper just now
+        elif run.launched:
+            self._tell_again(run)
+        else:
+            self._starts.start(run)
+
+    def _tell(self, run: Run, fact: TaskFact) -> None:
+        if not run.armed:  # else there is no actor yet; it is told all when it launches
+            self._sink(run.task_id, fact)
+
     # ---- readiness and health, on the loop thread ----------------------------------------------------------
 
     def _watch(self, run: Run) -> None:
@@ -289,7 +310,7 @@ class NativeDriver:
             port=run.port,
             networking=run.order.spec.networking,
             on_ready=lambda: self._ready(run),
-            on_health=lambda fact: self._sink(run.task_id, fact),
+            on_health=lambda fact: self._tell(run, fact),
             on_stranger=lambda inode: self._workers.submit(lambda: self._say_stranger(run, inode)),
             search=lambda inode, answer: self._workers.submit(lambda: self._search(run, inode, answer)),
         )
@@ -298,7 +319,7 @@ class NativeDriver:
     def _ready(self, run: Run) -> None:
         run.ready = True
         self._starts.gate.leave(run.task_id)
-        self._sink(run.task_id, Probed(run.address))
+        self._tell(run, Probed(run.address))
         self._limits.ready(run)
 
     def _search(self, run: Run, inode: int, answer: Callable[[bool], None]) -> None:

@@ -21,8 +21,8 @@ from platformd.domain.spec import Networking, Protocol
 from platformd.drivers import proc
 from platformd.drivers.health import HealthRecord, good
 from platformd.drivers.http_check import HttpCheck
-from platformd.drivers.listeners import HOST, Listener, Listeners, connects, holder, holds
-from platformd.drivers.timerfd import Timer
+from platformd.ownership import HOST, Listener, Listeners, connects, holder, holds
+from platformd.timerfd import Timer
 
 HealthFact = HealthMissed | HealthRestored | HealthLost
 

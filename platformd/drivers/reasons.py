@@ -10,7 +10,7 @@ from typing import Any
 
 from platformd.domain.snapshot import Reason
 from platformd.drivers import proc
-from platformd.drivers.listeners import Listeners, holder
+from platformd.ownership import Listeners, holder
 
 _CODES = {
     "ENOENT": "EXECUTABLE_MISSING",

@@ -13,7 +13,7 @@ from platformd.domain.snapshot import Exit
 from platformd.drivers.base import LaunchOrder
 from platformd.drivers.cgroup import Group
 from platformd.drivers.killset import Family
-from platformd.drivers.listeners import HOST
+from platformd.ownership import HOST
 
 HANDLE_VERSION = 1
 
@@ -29,6 +29,8 @@ class Run:
     """CLOCK_BOOTTIME at its start."""
     ordered: bool = False
     """The keeper was told to start it; by whoever launched it."""
+    armed: bool = False
+    """The keeper holds its order for the gateway to fire, or did when it was fired: its actor is not born yet."""
     ready: bool = False
     still: bool = False
     """It shall stand still; by whoever orders it, any thread."""

@@ -5,25 +5,20 @@ Used by the native driver, on the caller's thread: this is the way of a wake, no
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 from platformd.domain.events import LaunchFailed, LaunchWaits
 from platformd.domain.snapshot import Reason
 from platformd.domain.spec import Protocol
 from platformd.drivers import launch_order, reasons
-from platformd.drivers.base import Sink
+from platformd.drivers.arms import Arms
+from platformd.drivers.base import Send, Sink
 from platformd.drivers.book import Book
 from platformd.drivers.gate import Gate
 from platformd.drivers.launch_order import NativeSettings, Refused
-from platformd.drivers.listeners import Listeners
 from platformd.drivers.ports import Held, Ports
 from platformd.drivers.run import Run, seed
 from platformd.drivers.workers import Workers
 from platformd.errors import PlatformError
-
-Send = Callable[[dict[str, Any]], None]
-"""To the keeper; raises OSError or a PlatformError when it is away."""
+from platformd.ownership import Listeners
 
 
 class Starts:
@@ -32,6 +27,7 @@ class Starts:
     def __init__(
         self,
         *,
+        arms: Arms,
         book: Book,
         ports: Ports,
         listeners: Listeners,
@@ -41,7 +37,8 @@ class Starts:
         settings: NativeSettings,
         boot_id: str,
     ) -> None:
-        self._book, self._ports, self._listeners, self._workers = book, ports, listeners, workers
+        self._arms, self._book, self._ports = arms, book, ports
+        self._listeners, self._workers = listeners, workers
         self._send, self._sink, self._settings, self._boot_id = send, sink, settings, boot_id
         self.gate = Gate(self.order, workers.later)
 
@@ -92,6 +89,8 @@ class Starts:
             return None
         if networking.port is None:
             run.port = self._ports.take(run.task_id)
+            if run.port is None:
+                self._arms.disarm_all()
             return reasons.ports_exhausted(self._ports.range) if run.port is None else None
         run.port = networking.port
         return self._ports.take_fixed(run.task_id, networking.port)

@@ -55,12 +55,9 @@ class Serve:
         if self._transport is not None:
             self._transport.write(protocol.encode(message))
 
-    def wake(self, deployment: Deployment) -> bool:
-        """Ask for tasks; False when serve cannot hear it now and must be asked after its return."""
-        if not self.ready:
-            return False
-        self.send(protocol.Wake(deployment.id, len(deployment.held or ())))
-        return True
+    def wake(self, deployment: Deployment, waited: float = 0.0) -> None:
+        """Ask for tasks. Serve that is not `ready` cannot hear it and must be asked after its return."""
+        self.send(protocol.Wake(deployment.id, len(deployment.held or ()), waited))
 
     def connected(self, transport: asyncio.Transport) -> None:
         """Serve is there: say who we are and what we know."""
@@ -82,6 +79,7 @@ class Serve:
         self._transport = None
         self.ready = False
         self._gateway.table.abandon()
+        self._gateway.arms.forget()
         self._gateway.log.warning("connection to serve lost")
 
     def receive(self, line: bytes) -> None:
@@ -106,8 +104,9 @@ class Serve:
             case protocol.WakeFailed():
                 self._wake_failed(order)
             case protocol.WakePhase():
-                if (found := gateway.table.deployments.get(order.deployment)) is not None:
-                    found.phase = order.phase
+                self._phase(order)
+            case protocol.Armed():
+                gateway.arms.told(order)
             case protocol.Reset():
                 gateway.table.reset(order.epoch)
             case protocol.Synced():
@@ -117,15 +116,23 @@ class Serve:
             case protocol.Bye():
                 gateway.stop()
 
+    def _phase(self, order: protocol.WakePhase) -> None:
+        deployment = self._gateway.table.deployments.get(order.deployment)
+        if deployment is not None:
+            deployment.phase = order.phase
+            self._gateway.arms.over(deployment)
+
     def _retarget(self, order: protocol.Targets) -> None:
         deployment = self._gateway.table.retarget(order)
         if deployment is not None:
+            self._gateway.arms.settled(deployment)
             deployment.refused_since = 0.0
             self._gateway.hold.settle(deployment)
 
     def _wake_failed(self, order: protocol.WakeFailed) -> None:
         deployment = self._gateway.table.deployments.get(order.deployment)
         if deployment is not None:
+            self._gateway.arms.over(deployment)
             self._gateway.hold.fail(deployment, Problem.wake_failed(order))
 
     def _synced(self) -> None:

@@ -19,6 +19,7 @@ from pathlib import Path
 from platformd import clock
 from platformd.gateway import protocol, reading
 from platformd.gateway.answers import Problem
+from platformd.gateway.arms import Arms
 from platformd.gateway.control import Serve
 from platformd.gateway.demand import Demand
 from platformd.gateway.follow import Followers
@@ -69,6 +70,7 @@ class Gateway:
         self.read_view = reading.READ
         self.table = Table()
         self.hold = Hold(self)
+        self.arms = Arms(self, settings.serve_socket.parent)
         self.activity = Activity(self)
         self.demand = Demand()
         self.followers = Followers(self)
@@ -98,6 +100,7 @@ class Gateway:
             await asyncio.wait_for(self._empty.wait(), FLUSH_TIMEOUT)
         connecting.cancel()
         self._timer.cancel()
+        self.arms.close()
 
     def stop(self) -> None:
         """Accept no more, let what is under way end within ten seconds, then leave."""
@@ -175,6 +178,7 @@ class Gateway:
         self._ticks += 1
         if self._ticks % TICKS_PER_SWEEP == 0:
             self._sweep()
+            self.arms.tick()
             self._report()
         if self.stopping:
             self._leave_if_done()

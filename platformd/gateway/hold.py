@@ -202,8 +202,9 @@ class Hold:
     def _wake(self, deployment: Deployment) -> None:
         if deployment.tasks or deployment.wake_sent or deployment is self.unknown:
             return
-        if self._gateway.serve.wake(deployment):
+        if self._gateway.serve.ready:
             deployment.wake_sent = clock.monotonic()
+            self._gateway.arms.wake(deployment)
             deployment.failure = None
             deployment.phase = ""  # what was told before belongs to falling asleep
 

@@ -110,6 +110,16 @@ class Close(Message):
     timeout: float = 30.0
 
 
+class Armed(Message):
+    """The task that a wake of this deployment starts is known: the gateway may have the keeper start it. `plain`: it
+    may receive requests as soon as it listens on `port`. Without a port it is armed no more."""
+
+    deployment: str
+    task: str
+    port: int | None = None
+    plain: bool = False
+
+
 class Errors(Message):
     full: bool
 
@@ -118,7 +128,7 @@ class Bye(Message):
     pass
 
 
-FromServe = Reset | Synced | Routes | Targets | WakeFailed | WakePhase | Close | Errors | Bye
+FromServe = Reset | Synced | Routes | Targets | WakeFailed | WakePhase | Close | Armed | Errors | Bye
 
 
 # gateway → serve
@@ -134,8 +144,11 @@ class Hello(Message):
 
 
 class Wake(Message):
+    """`waited`: seconds that it has been under way already, for one that was fired."""
+
     deployment: str
     held: int
+    waited: float = 0.0
 
 
 class Closed(Message):

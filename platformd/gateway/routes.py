@@ -281,6 +281,15 @@ class Table:
             )
         return deployment
 
+    def foresee(self, deployment: Deployment, spec: TargetSpec) -> bool:
+        """Open the one task of a deployment that has none yet; False when there is nothing to foresee any more."""
+        if self.deployments.get(deployment.id) is not deployment or deployment.tasks:
+            return False
+        if spec.task in deployment.drained:
+            return False
+        self._retarget(deployment, (spec,))
+        return True
+
     def _stage(self, staging: _Staging, routes: Routes) -> None:
         for id, config in routes.deployments.items():
             if config is None:

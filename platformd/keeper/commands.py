@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 
 from . import segments, upgrade, wire
+from .connection import BATCH
+from .launch import is_free
 from .starter import proper_name
 
 TYPE_CHECKING = False
@@ -18,8 +21,14 @@ if TYPE_CHECKING:
 
     from .connection import Connection
     from .core import Keeper
+    from .tasks import Task
 
     Message = dict[str, Any]
+
+
+_FROM_ANYBODY = ("hello", "fire")
+_HEARD_AT_ONCE = 1024
+_UNSTARTABLE = (OSError, KeyError, TypeError, ValueError, OverflowError)
 
 
 class Request:
@@ -42,6 +51,9 @@ class Commands:
         self.table = {
             "hello": self.hello,
             "launch": self.launch,
+            "arm": self.arm,
+            "disarm": self.disarm,
+            "fire": self.fire,
             "forget": self.forget,
             "log": self.log,
             "offer": self.offer,
@@ -55,7 +67,7 @@ class Commands:
     def handle(self, peer: Connection, message: Message, fds: list[int]) -> None:
         op = message.get("op")
         try:
-            if op != "hello" and peer is not self.keeper.door.serve:
+            if op not in _FROM_ANYBODY and peer is not self.keeper.door.serve:
                 raise ValueError(f"{op!r} came before hello, or after another serve took over")
             if op not in self.table:
                 raise ValueError(f"{op!r} is no operation; known: {', '.join(self.table)}")
@@ -95,10 +107,12 @@ class Commands:
         request.reply({"op": "synced"})
 
     def launch(self, request: Request) -> None:
-        keeper, name = self.keeper, request.message.get("task")
-        task = keeper.tasks.get(name) if isinstance(name, str) else None
+        keeper, name = self.keeper, str(request.message.get("task"))
+        task = keeper.tasks.get(name)
         try:
             known = task is not None
+            if _taken(keeper.armed.pop(name, {})):
+                raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
             task = task or keeper.starter.task(request.message)
         except OSError as error:
             code = errno.errorcode.get(error.errno or 0, "EIO")
@@ -107,8 +121,8 @@ class Commands:
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             self._launch_failed(request, name, "EINVAL", f"{type(error).__name__}: {error}")
             return
-        answer = {"task": task.task, "pid": task.pid, "start_time": task.start_time, "boot_ns": task.boot_ns}
-        request.reply({"op": "launched", **answer})
+        keeper.untold.pop(name, None)
+        request.reply(_launched(task))
         keeper.starter.settle()
         if known and task.exit is not None:
             request.reply(task.exited())
@@ -116,6 +130,46 @@ class Commands:
     def _launch_failed(self, request: Request, task: object, code: str, message: str) -> None:
         failure = {"op": "launch_failed", "task": task, "code": code, "message": message}
         request.reply(failure)
+
+    def arm(self, request: Request) -> None:
+        """Have what a `launch` would start ready, for the gateway to fire when traffic comes."""
+        self.keeper.armed[proper_name(request.message["task"])] = request.message
+
+    def disarm(self, request: Request) -> None:
+        """Answered unless it was fired before; then serve has been told of that."""
+        task = request.message["task"]
+        self.keeper.armed.pop(task, None)
+        if task not in self.keeper.tasks:
+            request.reply({"op": "disarmed", "task": task})
+
+    def fire(self, request: Request) -> None:
+        """Start what is armed. `unarmed` means that nothing came of it: serve's own launch, which follows in any case,
+        starts it then or hears why not."""
+        self._hear_serve()
+        keeper, name = self.keeper, request.message["task"]
+        task, message = keeper.tasks.get(name), keeper.armed.get(name)
+        if task is None and message is not None and not _taken(message):
+            del keeper.armed[name]
+            try:
+                task = keeper.starter.task(message)
+            except _UNSTARTABLE:
+                task = None
+            else:
+                keeper.fired(task)
+        request.reply({"op": "unarmed", "task": name} if task is None else _launched(task))
+        keeper.starter.settle()
+
+    def _hear_serve(self) -> None:
+        """What serve said before the request came that makes the gateway fire, such as `disarm`, counts first."""
+        serve = self.keeper.door.serve
+        for _ in range(_HEARD_AT_ONCE):
+            heard = 0
+            if serve is not None and serve.alive:
+                for message in self.keeper.door.receive(serve.sock.fileno(), select.EPOLLIN):
+                    self.handle(*message)
+                    heard += 1
+            if heard < BATCH:
+                return
 
     def forget(self, request: Request) -> None:
         task = self.keeper.tasks.get(request.message["task"])
@@ -177,3 +231,14 @@ class Commands:
 
     def ping(self, request: Request) -> None:
         request.reply({"op": "pong"})
+
+
+def _launched(task: Task) -> Message:
+    record = {name: getattr(task, name) for name in ("task", "deployment", "pid", "start_time", "boot_ns")}
+    return {"op": "launched", **record}
+
+
+def _taken(armed: Message) -> bool:
+    """Its port was free when it was armed, which may be long ago."""
+    port = (armed.get("handle") or {}).get("port")
+    return port is not None and not is_free(port)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import select
+import time
 from collections import deque
 
 from . import adopt, connection, folders, linux, spool, wire
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
     from .tasks import Task
 
+UNTOLD_SECONDS, CALM_SECONDS = 0.5, 0.005
+
 
 class Keeper:
     """The parts, and what connects them."""
@@ -38,6 +41,9 @@ class Keeper:
         self.timers = Timers()
         self.behind: deque[Callable[[], None]] = deque()
         self.tasks: dict[str, Task] = {}
+        self.armed: dict[str, dict[str, Any]] = {}
+        self.untold: dict[str, Task] = {}
+        self.calm_at = 0.0
         self.leaving = self.done = False
         self._losses = 0
         self.outputs = Outputs(self.timers.after)
@@ -85,11 +91,14 @@ class Keeper:
 
     def serve_lost(self) -> None:
         """No goodbye: hold everything for a while, another serve may come."""
+        self.armed.clear()
         self._losses += 1
         number = self._losses
         self.timers.after(self.grace, lambda: self._orphaned(number))
 
     def serve_came(self) -> None:
+        self.armed.clear()  # what an earlier one knew of is nothing to this one
+        self.untold.clear()  # its list tells of all there are
         self._losses += 1
         self.leaving = False
 
@@ -117,7 +126,19 @@ class Keeper:
         if not self.done and not alive:
             self.timers.after(1.0, self._leave_if_idle)
 
+    def fired(self, task: Task) -> None:
+        """Serve hears of it when it launches it itself, which it does a moment later; should nobody have asked it to,
+        or the task end before, it is told."""
+        self.untold[task.task] = task
+        self.calm_at = time.monotonic() + CALM_SECONDS
+        self.timers.after(UNTOLD_SECONDS, lambda: self._tell_fired(task))
+
+    def _tell_fired(self, task: Task) -> None:
+        if self.untold.pop(task.task, None) is task:
+            self.tell({"op": "launched", **task.record()})
+
     def _ended(self, task: Task) -> None:
+        self._tell_fired(task)
         if task.is_gateway:
             self.gateway.ended(task)
             self.forget(task)

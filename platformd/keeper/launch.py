@@ -191,3 +191,13 @@ def listen(host: str, port: int) -> socket.socket:
         sock.close()
         raise OSError(error.errno, f"cannot listen on {host}:{port}: {error.strerror}") from error
     return sock
+
+
+def is_free(port: int) -> bool:
+    """True when a program can listen on that port of any address."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as sock:
+        try:
+            sock.bind(("", port))
+        except OSError:
+            return False
+        return True

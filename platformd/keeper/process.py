@@ -18,10 +18,13 @@ from .core import Keeper
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections import deque
     from collections.abc import Callable
     from typing import Any
 
-BEHIND_A_TURN = 4
+    from .folders import Spares
+
+BEHIND_A_TURN, MOST_BEHIND = 4, 64
 _LOCK = "run/keeper.pid"
 
 
@@ -43,7 +46,10 @@ class Loop:
         keeper, behind = self.keeper, self.keeper.behind
         while not keeper.done:
             spares = keeper.starter.spares
-            wait = 0 if behind or self.children or spares.short() else keeper.timers.wait()
+            wait = 0 if self.children else keeper.timers.wait()
+            if behind or spares.short():
+                pause = self._pause()
+                wait = pause if wait < 0 else min(wait, pause)
             bulk = False
             for fd, events in self.epoll.poll(wait, 64):
                 if fd == self.bulk:
@@ -55,12 +61,22 @@ class Loop:
                 self._fenced(keeper.outputs.pump)
             if self.children:
                 self.children = bool(self._fenced(keeper.exits.collect))
-            for _ in range(min(BEHIND_A_TURN, len(behind))):
-                self._fenced(behind.popleft())
-            if not behind and spares.short():
-                self._fenced(spares.top_up)
+            if not self._pause():
+                self._catch_up(behind, spares)
         while behind:
             self._fenced(behind.popleft())
+
+    def _pause(self) -> float:
+        """Seconds that what was left behind still has to wait: what was just started needs the processor more."""
+        if len(self.keeper.behind) > MOST_BEHIND:
+            return 0.0
+        return max(0.0, self.keeper.calm_at - time.monotonic())
+
+    def _catch_up(self, behind: deque[Callable[[], None]], spares: Spares) -> None:
+        for _ in range(min(BEHIND_A_TURN, len(behind))):
+            self._fenced(behind.popleft())
+        if not behind and spares.short():
+            self._fenced(spares.top_up)
 
     def _dispatch(self, fd: int, events: int) -> None:
         keeper = self.keeper

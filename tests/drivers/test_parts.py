@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from platformd import ownership
 from platformd.domain.events import HealthLost, HealthMissed, HealthRestored
 from platformd.domain.spec import DeploymentSpec, Networking, Protocol, Volume
-from platformd.drivers import listeners
 from platformd.drivers.base import LaunchOrder
 from platformd.drivers.health import HealthRecord
 from platformd.drivers.http_check import final_status
@@ -80,7 +80,7 @@ def test_a_fixed_port_names_its_holder() -> None:
 # ---- listeners -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("ways", [listeners.open_listeners, listeners.ProcListeners])
+@pytest.mark.parametrize("ways", [ownership.open_listeners, ownership.ProcListeners])
 @pytest.mark.parametrize(
     ("family", "address", "reachable"),
     [
@@ -102,9 +102,9 @@ def test_the_listener_a_connection_would_reach(
         listener = found.at(port)
         assert (listener is not None) == reachable
         if listener is not None:
-            assert listener == listeners.Listener(os.fstat(sock.fileno()).st_ino, os.getuid())
-            assert listeners.holder(listener.inode, [1, os.getpid()]) == os.getpid()
-            assert listeners.holder(listener.inode, [1]) is None
+            assert listener == ownership.Listener(os.fstat(sock.fileno()).st_ino, os.getuid())
+            assert ownership.holder(listener.inode, [1, os.getpid()]) == os.getpid()
+            assert ownership.holder(listener.inode, [1]) is None
     assert found.at(port) is None
     found.close()
 

@@ -108,8 +108,8 @@ class DeploymentDraft(Draft[Deployment, DeploymentEffect]):
     def refuse_if_finished(self, verb: str) -> None:
         self.state.refuse_if_finished(verb)
 
-    def begin_waking(self) -> None:
-        """From asleep towards awake: all slots may start, within the wake's time limit."""
+    def begin_waking(self, waited: timedelta = timedelta(0)) -> None:
+        """From asleep towards awake: all slots may start, within the wake's time limit, of which `waited` is over."""
         spec = self.state.spec
         self.head_for(Goal.AWAKE)
         self.set(
@@ -119,4 +119,4 @@ class DeploymentDraft(Draft[Deployment, DeploymentEffect]):
             target=min(spec.wake.replicas or self.state.full, self.state.full),
         )
         if spec.sleeps:
-            self.set(wake_deadline=self.at + timedelta(seconds=spec.wake.timeout_secs))
+            self.set(wake_deadline=self.at - waited + timedelta(seconds=spec.wake.timeout_secs))

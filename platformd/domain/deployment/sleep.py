@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, replace
+from datetime import timedelta
 
 from platformd.domain import commands, effects, events, policy
 from platformd.domain.deployment.draft import DeploymentDraft
@@ -29,12 +30,12 @@ def wake(draft: DeploymentDraft, event: commands.Wake) -> None:
     if draft.state.yielded_to is not None:
         draft.order(effects.AskForReturn(draft.state.yielded_to))
     elif draft.state.goal is Goal.ASLEEP:
-        rise(draft)
+        rise(draft, event.waited)
 
 
-def rise(draft: DeploymentDraft) -> None:
+def rise(draft: DeploymentDraft, waited: timedelta = timedelta(0)) -> None:
     """From asleep, also while the last tasks are still ending: those that are in the way get one second more."""
-    draft.begin_waking()
+    draft.begin_waking(waited)
     if not draft.state.spec.old_goes_first:
         return
     for member in draft.state.in_stage(Stage.STOPPING):

@@ -20,9 +20,9 @@ from platformd.drivers.docker.run import Run
 from platformd.drivers.docker.settings import DockerSettings
 from platformd.drivers.docker.stats import group_of
 from platformd.drivers.docker.streams import Streams
-from platformd.drivers.listeners import open_listeners
 from platformd.drivers.probe import Prober, Target
 from platformd.drivers.workers import Workers
+from platformd.ownership import open_listeners
 
 Details = Mapping[str, Any]
 """What the engine's `inspect` says of a container."""

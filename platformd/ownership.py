@@ -1,7 +1,8 @@
 """Who would get a connection to 127.0.0.1:port, and whether that socket belongs to a task.
 
-Used by the prober on the loop thread (so: microseconds, nothing that waits) and by the driver's workers. The kernel is
-asked by sock_diag, 3 µs a question; where it cannot answer, /proc/net/tcp is read after a connection went through.
+Used by the prober and by the gateway on their loops' threads (so: microseconds, nothing that waits) and by the driver's
+workers. The kernel is asked by sock_diag, 3 µs a question; where it cannot answer, /proc/net/tcp is read after a
+connection went through.
 """
 
 from __future__ import annotations

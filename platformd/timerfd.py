@@ -1,6 +1,6 @@
 """A timer that a loop can wait for and that is exact to tens of microseconds; a loop's own are no finer than 1 ms.
 
-Used by the prober on the loop thread.
+Used by the prober and by the gateway, on their loops' threads.
 """
 
 from __future__ import annotations
