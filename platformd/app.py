@@ -319,6 +319,7 @@ class Service:
             self.store,
             self.settings.keep_versions,
             artifacts=self.artifacts,
+            uploads=self.yard.workshop.places.uploads,
             logs=self.logs,
             traffic=self.traffic,
             docker=self.docker,

@@ -163,6 +163,7 @@ def make_retention(
     keep_versions: int,
     *,
     artifacts: ArtifactFiles,
+    uploads: ArtifactFiles,
     logs: LogStore,
     traffic: GatewayTraffic,
     docker: DockerDriver,
@@ -181,7 +182,9 @@ def make_retention(
         return logs.expire(before, keep=expiring.writers_since(store.reader, before))
 
     def strays(now: datetime) -> int:
-        return artifacts.sweep(expiring.known_bytes(store.reader), before=now - RECORDED_WITHIN)
+        before, reader = now - RECORDED_WITHIN, store.reader
+        trees = uploads.sweep(expiring.known_uploads(reader), before)
+        return trees + artifacts.sweep(expiring.known_bytes(reader), before)
 
     def images(_: datetime) -> int:
         return docker.drop_images(needed(store.deployments()))

@@ -31,7 +31,7 @@ class ForgetTasks(Operation[int]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ForgetArtifacts(Operation[int]):
-    """Drop at most `most` artifacts from before `before` that no deployment and no app's default names: how many."""
+    """Drop at most `most` artifacts from before `before` that no deployment, build or app's default names: how many."""
 
     before: datetime
     most: int

@@ -38,6 +38,8 @@ _OLD_ARTIFACTS = """
 SELECT id FROM artifacts
 WHERE created_at < ?1 AND json_valid(snapshot) AND coalesce(snapshot ->> '$.uploaded_at', '') < ?1
   AND id NOT IN (SELECT artifact_id FROM deployments WHERE artifact_id IS NOT NULL)
+  AND id NOT IN (SELECT snapshot ->> '$.artifact_id' FROM builds
+                 WHERE json_valid(snapshot) AND snapshot ->> '$.artifact_id' IS NOT NULL)
   AND id NOT IN (SELECT snapshot ->> '$.default_deployment_spec.artifact_id' FROM apps
                  WHERE json_valid(snapshot) AND snapshot ->> '$.default_deployment_spec.artifact_id' IS NOT NULL)
 LIMIT ?2
@@ -45,6 +47,7 @@ LIMIT ?2
 _WRITING = """
 SELECT id FROM tasks WHERE live = 1 OR updated_at >= ?1
 UNION ALL SELECT id FROM deployments WHERE phase != 'done' OR updated_at >= ?1
+UNION ALL SELECT id FROM builds
 """
 
 
@@ -55,13 +58,20 @@ def old_deployments(reader: Reader, before: datetime, keep: int, most: int) -> l
 
 
 def writers_since(reader: Reader, at: datetime) -> set[str]:
-    """Ids of the tasks that live, or did at or after `at`, and so of deployments: output is written by both."""
+    """Ids of the tasks that live, or did at or after `at`, and so of deployments: output is written by both. That of a
+    build is kept with it."""
     return {id for (id,) in reader.rows(_WRITING, stamp(at))}
 
 
 def known_bytes(reader: Reader) -> Collection[str]:
     """The SHA-256 of every artifact that has its bytes."""
     return {sha256 for (sha256,) in reader.rows("SELECT sha256 FROM artifacts WHERE sha256 IS NOT NULL")}
+
+
+def known_uploads(reader: Reader) -> Collection[str]:
+    """The SHA-256 of every tree that was sent for a build."""
+    sql = "SELECT snapshot ->> '$.upload' FROM builds WHERE json_valid(snapshot)"
+    return {sha256 for (sha256,) in reader.rows(sql) if sha256 is not None}
 
 
 def forget_deployments(operation: ForgetDeployments, database: SqliteDatabase) -> tuple[str, ...]:

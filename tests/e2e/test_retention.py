@@ -46,6 +46,7 @@ def pass_time(data_dir: Path, days: float) -> dict[str, int]:
             store,
             1,
             artifacts=ArtifactFiles(data_dir / "artifacts"),
+            uploads=ArtifactFiles(data_dir / "builds" / "uploads"),
             logs=LogStore(data_dir / "logs"),
             traffic=Deaf(),  # type: ignore[arg-type]
             loop=loop,

@@ -8,6 +8,7 @@ from datetime import timedelta
 
 import pytest
 
+from platformd.domain.build.orders import SaveBuild
 from platformd.domain.configuration import UpdateApp
 from platformd.domain.deployment.state import Deployment, Goal, Phase, Status
 from platformd.domain.operations import ClaimCurrent, SaveDeployment, SaveTask
@@ -15,8 +16,8 @@ from platformd.domain.retention import ForgetArtifacts, ForgetDeployments, Forge
 from platformd.domain.spec import DeploymentSpec
 from platformd.domain.task import TaskPhase
 from platformd.store import Store
-from platformd.store.expiring import known_bytes, old_deployments, writers_since
-from tests.store.samples import AT, done, make_app, make_artifact, make_deployment, task_of
+from platformd.store.expiring import known_bytes, known_uploads, old_deployments, writers_since
+from tests.store.samples import AT, done, make_app, make_artifact, make_build, make_deployment, task_of
 
 MONTH = timedelta(days=30)
 LATER = AT + MONTH + timedelta(seconds=1)
@@ -84,7 +85,14 @@ def test_ended_tasks_of_what_lives_are_old_after_a_month(store: Store) -> None:
     assert store.task(ended.id) is None and store.task(living.id) == living
 
 
-@pytest.mark.parametrize("needed_by", ["deployment", "finished deployment", "default", "nobody"])
+def test_trees_that_were_sent_are_known_by_their_builds_whose_output_is_kept(store: Store) -> None:
+    app = make_app(store)
+    build = make_build(store, app.id, upload="cd" * 32)
+    assert known_uploads(store.reader) == {"cd" * 32}
+    assert build.id in writers_since(store.reader, LATER)
+
+
+@pytest.mark.parametrize("needed_by", ["deployment", "finished deployment", "build", "default", "nobody"])
 def test_artifacts_that_somebody_names_stay(store: Store, needed_by: str) -> None:
     app, artifact = make_app(store), make_artifact(store)
     spec = DeploymentSpec(artifact_id=artifact.id)
@@ -92,6 +100,9 @@ def test_artifacts_that_somebody_names_stay(store: Store, needed_by: str) -> Non
         make_deployment(store, app.id, spec=spec)
     elif needed_by == "finished deployment":
         finished(store, app.id, spec=spec)
+    elif needed_by == "build":
+        build = replace(make_build(store, app.id), artifact_id=artifact.id, revision=2)
+        done(store.commit(SaveBuild(build)))
     elif needed_by == "default":
         changes = {"default_deployment_spec": {"artifact_id": artifact.id}}
         done(store.commit(UpdateApp(app_id=app.id, changes=changes, at=AT)))
