@@ -13,7 +13,6 @@ import pytest
 from tests.docker.containers import ContainerPlatform
 from tests.docker.engine import DockerEngine
 from tests.e2e import (
-    test_cycles,
     test_freeze,
     test_idle,
     test_restarts,
@@ -41,7 +40,6 @@ STORIES: dict[ModuleType, tuple[str, ...]] = {
         "test_what_exits_while_waking_fails_the_held_at_once",
     ),
     test_idle: (
-        "test_an_open_socket_and_an_open_stream_keep_it_awake",
         "test_a_request_longer_than_the_timeout_is_let_finish",
         "test_no_request_is_lost_to_the_idle_stop",
     ),
@@ -51,7 +49,6 @@ STORIES: dict[ModuleType, tuple[str, ...]] = {
         "test_frozen_then_cancelled_it_hears_the_signal",
         "test_a_kill_leaves_it_frozen_until_the_next_request",
     ),
-    test_cycles: ("test_five_hundred_cycles",),
     test_stop: (
         "test_nothing_outlives_its_task",
         "test_what_ignores_sigterm_is_killed_at_the_deadline",
