@@ -175,8 +175,8 @@ def test_no_view_keeps_anybody_out(server: Platform, browser: Any, features: lis
     for view in ("", *own, "events", "actors", "deploy"):
         browser.get("about:blank")
         browser.get(f"{server.api_url}/#/{view}")
-        eventually(lambda: text(browser, "h1"), 10)
-        eventually(lambda: text(browser, "#connection") == "live", 10)
+        eventually(lambda: text(browser, "h1"), 30)
+        eventually(lambda: text(browser, "#connection") == "live", 30)
         assert violations(browser) == [], view
         picture(browser, f"view-{view.split('/')[0] or 'fleet'}-{'dark' if features else 'light'}")
 
