@@ -29,13 +29,16 @@ def platform(data_dir: Path) -> Iterator[Platform]:
 
 
 class Deaf:
-    """The server is down: no gateway to tell."""
+    """The server is down: no gateway to tell, no engine to clean up."""
 
     def forget_deployments(self, ids: list[str]) -> None:
         pass
 
     def forget_hosts(self, hostnames: tuple[str, ...]) -> None:
         pass
+
+    def drop_images(self, needed: object) -> int:
+        return 0
 
 
 def pass_time(data_dir: Path, days: float) -> dict[str, int]:
@@ -49,6 +52,7 @@ def pass_time(data_dir: Path, days: float) -> dict[str, int]:
             uploads=ArtifactFiles(data_dir / "builds" / "uploads"),
             logs=LogStore(data_dir / "logs"),
             traffic=Deaf(),  # type: ignore[arg-type]
+            docker=Deaf(),  # type: ignore[arg-type]
             loop=loop,
         )
         return kinds.run(datetime.now(UTC) + timedelta(days=days))
