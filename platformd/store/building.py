@@ -51,6 +51,10 @@ WHERE app_id = ? AND state = 'queued' AND live = 1 AND environment = ? AND branc
 _NEWEST = """
 WHERE app_id = ? AND state = 'succeeded' AND environment = ? ORDER BY created_at DESC, id DESC LIMIT 1
 """
+_STANDS = """
+SELECT id = ? AND status NOT IN ('failed', 'cancelled') FROM deployments
+WHERE app_id = ? AND environment = ? ORDER BY version DESC LIMIT 1
+"""
 _GOOD = """
 WHERE app_id = ?1 AND state = 'succeeded' AND (branch = ?2 OR snapshot ->> '$.ref' = ?2 OR commit_sha LIKE ?3)
 ORDER BY created_at DESC, id DESC LIMIT 1
@@ -179,11 +183,13 @@ def superseded_by(reader: Reader, build: Build) -> list[str]:
 
 
 def built_already(reader: Reader, build: Build, sha: str) -> Build | None:
-    """The newest good build of the same place, if that has built and deployed this commit in the same way."""
-    newest = next(reader.all(Build, _NEWEST, build.app_id, build.environment), None)
+    """The newest good build of the same place, if it is of this commit, made in the same way, and its deployment is
+    the newest there and came to no harm: after a rollback the same commit is built again."""
+    newest = next(reader.all(Build, _NEWEST, *build.place), None)
     if newest is None or newest.commit is None or newest.commit.sha != sha or newest.id == build.id:
         return None
-    return newest if newest.recipe == build.recipe and newest.deployment_id is not None else None
+    stands = reader.row(_STANDS, newest.deployment_id, *build.place)
+    return newest if newest.recipe == build.recipe and stands is not None and stands[0] else None
 
 
 def last_good_build(reader: Reader, app_id: str, ref: str) -> Build | None:

@@ -177,6 +177,21 @@ def test_a_commit_is_built_already_only_if_the_newest_good_build_has_deployed_it
     assert building.built_already(store.reader, again, SHA) is None
 
 
+def test_a_commit_is_built_again_once_something_else_stands_or_it_came_to_harm(store):
+    app = make_app(store)
+    made = done(store.commit(delivery(succeeded(store, app.id, spec=DeploymentSpec())))).made
+    again = make_build(store, app.id, origin=Origin.WEBHOOK)
+    assert building.built_already(store.reader, again, SHA) is not None
+    make_deployment(store, app.id, "production")
+    assert building.built_already(store.reader, again, SHA) is not None
+    done(store.commit(SaveDeployment(raised(made, status=Status.FAILED))))
+    assert building.built_already(store.reader, again, SHA) is None
+    done(store.commit(SaveDeployment(raised(made, status=Status.RUNNING))))
+    assert building.built_already(store.reader, again, SHA) is not None
+    make_deployment(store, app.id)  # as a rollback does
+    assert building.built_already(store.reader, again, SHA) is None
+
+
 def test_old_builds_go_once_nothing_of_them_runs_and_their_deployment_is_gone(store):
     app = make_app(store)
     deployed = done(store.commit(delivery(succeeded(store, app.id, spec=DeploymentSpec())))).build
