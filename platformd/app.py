@@ -46,6 +46,7 @@ from handlers.routes import make_app, make_server
 from platformd import clock, datadir, heap, listeners, metrics, observability
 from platformd.artifacts import ArtifactFiles, Executables
 from platformd.composition import (
+    anchor_clock,
     arm_wakes,
     make_context,
     make_retention,
@@ -160,12 +161,7 @@ class Service:
         )
         stack.callback(self.store.close)
         refuse_without_tokens(self.settings, self.store)
-        stored = self.store.anchor()
-        self.host_restarted = stored is None
-        if stored is None:
-            stored = clock.new_anchor()
-            self.store.save_anchor(stored)
-        clock.anchor(stored)
+        self.host_restarted = not anchor_clock(self.store)
         stack.callback(clock.anchor, None)
         self.store.commit(AdoptDomain(domain=self.settings.domain)).result()
 

@@ -1,4 +1,4 @@
-"""What handlers are given, put together from the parts of a server.
+"""Parts of a server that take some putting together, foremost what handlers are given.
 
 Called by `platformd.app` once, while it starts; what it makes is called on the loop's thread.
 """
@@ -67,6 +67,17 @@ from platformd.webhook_views import WebhookViews
 
 _log = get_logger("app")
 RECORDED_WITHIN = timedelta(days=1)  # the bytes of an upload, by the row of their artifact
+
+
+def anchor_clock(store: Store) -> bool:
+    """Have the steady clock go on from where this boot of the host began; False when the host was restarted since."""
+    stored = store.anchor()
+    known = stored is not None
+    if stored is None:
+        stored = clock.new_anchor()
+        store.save_anchor(stored)
+    clock.anchor(stored)
+    return known
 
 
 def arm_wakes(native: NativeDriver, traffic: GatewayTraffic, directory: Directory) -> None:
