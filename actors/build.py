@@ -128,7 +128,7 @@ class BuildActor(SnapshotActor[Build]):
             case m.FillIn() | m.Disappoint():
                 self._tell_deployment(state)
             case m.CleanUp():
-                yard.workshop.clean_up(state.id)
+                self._clean_up(state)
             case m.Say(text):
                 self.world.write_line(state.id, None, text)
 
@@ -212,6 +212,12 @@ class BuildActor(SnapshotActor[Build]):
         verdict = verdict_of(state)
         if state.deployment_id is not None and verdict is not None:
             self.world.directory.tell(Key("deployment", state.deployment_id), verdict, Lane.FACT)
+
+    def _clean_up(self, state: Build) -> None:
+        """The tree that was sent goes once the row says that nothing needs it: a start before would begin anew."""
+        self._yard.workshop.clean_up(state.id)
+        if state.upload is not None:
+            self.commit(state, ()).add_done_callback(lambda _: self._yard.workshop.tidy())
 
     # ---- its row -------------------------------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
 from handlers import answers, schemas, schemas_builds
 from handlers import answers_builds as builds
@@ -15,7 +15,7 @@ from handlers.context import Context
 from handlers.entries import encoded_of_build, shown_of_build
 from handlers.following import Following
 from handlers.logs import selection_of
-from handlers.operation import Scope, operation, stream_of
+from handlers.operation import ARCHIVE, Scope, operation, stream_of
 from handlers.paging import page_of
 from handlers.sources import Line, LogSource
 from handlers.specs import invalid
@@ -28,51 +28,45 @@ from platformd.logstore import Entry
 _NO_BUILD = "404 BUILD_NOT_FOUND"
 
 
-class BuildsHandler(Handler):
-    """`/builds`."""
+ask_for_build = operation(
+    "Build an app's source",
+    Scope.DEPLOY,
+    query=schemas_builds.TreeQuery,
+    body=schemas_builds.NewBuild,
+    instead=ARCHIVE,
+    answers={202: builds.Build},
+    problems=(
+        "404 APP_NOT_FOUND",
+        "409 SOURCE_NOT_CONFIGURED",
+        "409 INVALID_STATE",
+        "413 SOURCE_TOO_LARGE",
+    ),
+)
 
-    BOUND_CALLERS = True
 
-    @operation(
-        "List builds",
-        Scope.READ,
-        query=schemas_builds.BuildsQuery,
-        answers={200: answers.Page[builds.Build]},
-    )
-    def get(self) -> None:
-        query = self.query(schemas_builds.BuildsQuery)
-        app_id = self.caller.app_id if query.app_id is UNSET else query.app_id.lower()
-        if app_id is not None:
-            self.admit_app(app_id)
-        wanted = {"app_id": app_id, "state": None if query.state is UNSET else query.state}
-        self.answer(self.read(self.context.built.builds, page_of(query), wanted))
+class Asking(Handler):
+    """Of a build."""
 
-    @operation(
-        "Build an app's source",
-        Scope.DEPLOY,
-        body=schemas_builds.NewBuild,
-        answers={202: builds.Build},
-        problems=("404 APP_NOT_FOUND", "409 SOURCE_NOT_CONFIGURED", "409 INVALID_STATE"),
-    )
-    async def post(self) -> None:
-        """What it makes fills in `deployment_id`, else the newest deployment of the environment that waits for a build,
-        if there is one; it is kept for `skip_build` in any case."""
-        self.no_query()
-        body = self.body(schemas_builds.NewBuild)
-        app_id = body.app_id.lower()
-        self.admit_app(app_id)
+    def wanted(
+        self,
+        app_id: str,
+        environment: str,
+        deployment_id: str | UnsetType,
+        *,
+        ref: str | None = None,
+        upload: str | None = None,
+    ) -> Wanted:
+        """Refused when there is no such app, or no such deployment to fill in."""
         self.read(self.context.views.app, app_id)
-        waiting = (
-            None if body.deployment_id is UNSET else self._to_be_filled(app_id, body.deployment_id.lower())
-        )
-        wanted = Wanted(
+        waiting = None if deployment_id is UNSET else self._to_be_filled(app_id, deployment_id.lower())
+        return Wanted(
             app_id=app_id,
-            environment=body.environment if waiting is None else waiting["environment_slug"],
+            environment=environment if waiting is None else waiting["environment_slug"],
             origin=Origin.API,
-            ref=None if body.ref is UNSET else body.ref,
             deployment_id=None if waiting is None else waiting["id"],
+            ref=ref,
+            upload=upload,
         )
-        await self.queue(wanted)
 
     def _to_be_filled(self, app_id: str, deployment_id: str) -> dict[str, Any]:
         """The deployment that is to be filled in, as the API shows it."""
@@ -91,6 +85,38 @@ class BuildsHandler(Handler):
     async def queue(self, wanted: Wanted) -> None:
         build = await self.durable(self.builds.request(wanted))
         self.answer(self.context.built.render_build(build), 202, location=f"/api/v1/builds/{build.id}")
+
+
+class BuildsHandler(Asking):
+    """`/builds`. A tree is taken by `handlers.trees.TreeHandler`."""
+
+    BOUND_CALLERS = True
+
+    @operation(
+        "List builds",
+        Scope.READ,
+        query=schemas_builds.BuildsQuery,
+        answers={200: answers.Page[builds.Build]},
+    )
+    def get(self) -> None:
+        query = self.query(schemas_builds.BuildsQuery)
+        app_id = self.caller.app_id if query.app_id is UNSET else query.app_id.lower()
+        if app_id is not None:
+            self.admit_app(app_id)
+        wanted = {"app_id": app_id, "state": None if query.state is UNSET else query.state}
+        self.answer(self.read(self.context.built.builds, page_of(query), wanted))
+
+    @ask_for_build
+    async def post(self) -> None:
+        """From its repository, or of a tar archive (plain or packed by gzip, bzip2 or xz) that is sent instead of JSON;
+        the query then says for which app. What it makes fills in `deployment_id`, else the newest deployment of the
+        environment that waits for a build, if there is one; it is kept for `skip_build` in any case."""
+        self.no_query()
+        body = self.body(schemas_builds.NewBuild)
+        app_id = body.app_id.lower()
+        self.admit_app(app_id)
+        ref = None if body.ref is UNSET else body.ref
+        await self.queue(self.wanted(app_id, body.environment, body.deployment_id, ref=ref))
 
 
 class BuildHandler(Handler):

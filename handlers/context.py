@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any, Protocol, TypeVar
 
 from platformd import metrics
-from platformd.artifacts import ArtifactFiles
+from platformd.artifacts import ArtifactFiles, SentTrees
 from platformd.build_views import BuildViews
 from platformd.config import Settings
 from platformd.configuration_views import ConfigurationViews
@@ -156,7 +156,8 @@ class Context:
     - `node()` describes this machine and may read files;
     - `metrics()` is what Prometheus is told; it reads rows, so it runs on a thread;
     - `built` are the views of sources and of what `builds` makes;
-    - `longest_upload` is in bytes.
+    - `trees` are those that were sent for builds;
+    - `longest_upload` is in bytes, of an artifact.
     """
 
     settings: Settings
@@ -165,6 +166,7 @@ class Context:
     hub: Hub
     logs: LogStore
     artifacts: ArtifactFiles
+    trees: SentTrees
     writes: Writes
     configuration: Configuration
     removals: Removals

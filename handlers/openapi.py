@@ -222,12 +222,16 @@ def _has_validator(method: str, declared: Operation) -> bool:
 
 def _request_body(schemas: _Schemas, declared: Operation) -> Json:
     if isinstance(declared.body, Content):
-        content = {media: {"schema": {"type": "string", "format": "binary"}} for media in declared.body.types}
-        return {"required": not declared.optional_body, "content": content}
+        return {"required": not declared.optional_body, "content": _bytes(declared.body)}
     json: Json = {"schema": schemas.of(declared.body)}
     if declared.body in examples.BODIES:
         json["examples"] = {name: {"value": value} for name, value in examples.BODIES[declared.body].items()}
-    return {"required": not declared.optional_body, "content": {"application/json": json}}
+    content = {"application/json": json} | (_bytes(declared.instead) if declared.instead else {})
+    return {"required": not declared.optional_body, "content": content}
+
+
+def _bytes(content: Content) -> Json:
+    return {media: {"schema": {"type": "string", "format": "binary"}} for media in content.types}
 
 
 def _refused(pattern: str, method: str, declared: Operation) -> set[str]:

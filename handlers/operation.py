@@ -41,6 +41,16 @@ class Content:
 
 EVENT_STREAM = "text/event-stream"
 BYTES = Content(("application/octet-stream",))
+ARCHIVE = Content(
+    (
+        "application/x-tar",
+        "application/gzip",
+        "application/x-gzip",
+        "application/x-bzip2",
+        "application/x-xz",
+        *BYTES.types,
+    )
+)
 FILE = Content(("*/*",))  # bytes of the type that was given with them
 
 
@@ -65,7 +75,8 @@ class Operation:
     """One method of one path.
 
     `scope` is what a token needs where tokens are required, None for what is always public; `locked` ones need a token
-    everywhere. `body` is a Struct, `Content`, or None when nothing is taken; `optional_body` may be left out. `answers`
+    everywhere. `body` is a Struct, `Content`, or None when nothing is taken; `optional_body` may be left out; `instead`
+    are bytes that may be sent for a Struct. `answers`
     leads from a status to the type of its JSON, to `Content`, or to None when it has no body. `problems` are what it
     refuses beyond what every method does, as "404 APP_NOT_FOUND".
     """
@@ -76,6 +87,7 @@ class Operation:
     query: type[msgspec.Struct] = NoQuery
     body: Any = None
     optional_body: bool = False
+    instead: Content | None = None
     answers: Mapping[int, Any] = field(default_factory=dict)
     problems: tuple[str, ...] = ()
 
@@ -95,6 +107,7 @@ def operation(
     query: type[msgspec.Struct] = NoQuery,
     body: Any = None,
     optional_body: bool = False,
+    instead: Content | None = None,
     answers: Mapping[int, Any],
     problems: tuple[str, ...] = (),
 ) -> Callable[[Method], Method]:
@@ -106,6 +119,7 @@ def operation(
         query=query,
         body=body,
         optional_body=optional_body,
+        instead=instead,
         answers=answers,
         problems=problems,
     )

@@ -30,6 +30,7 @@ from handlers import (
     system,
     tasks,
     tokens,
+    trees,
     triggers,
     usage,
     webhooks,
@@ -43,6 +44,7 @@ from handlers.feeds import Feeds
 from handlers.following import Following
 from handlers.retries import InFlight
 from handlers.sse import Streams
+from handlers.uploading import Uploading
 
 ID = r"([0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12})"
 SEGMENT = r"([^/]+)"
@@ -169,8 +171,10 @@ class Api(Application):
         path_args: list[bytes] | None = None,
         path_kwargs: dict[str, bytes] | None = None,
     ) -> Any:
+        if target_class is builds.BuildsHandler and trees.is_archive(request):
+            target_class = trees.TreeHandler
         inner = super().get_handler_delegate(request, target_class, target_kwargs, path_args, path_kwargs)
-        if issubclass(target_class, artifacts.UploadHandler):
+        if issubclass(target_class, Uploading):
             return inner
         if issubclass(target_class, webhooks.GitHubWebhookHandler):
             return BodyCollector(request, inner, webhooks.LONGEST_PAYLOAD)

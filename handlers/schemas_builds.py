@@ -92,6 +92,14 @@ class NewBuild(Body):
     deployment_id: Id | UnsetType = UNSET
 
 
+class TreeQuery(Body):
+    """Of a build whose tree is sent, which needs `app_id`; a JSON body says all of it."""
+
+    app_id: Id | UnsetType = UNSET
+    environment: Slug = "development"
+    deployment_id: Id | UnsetType = UNSET
+
+
 class BuildsQuery(PageQuery):
     app_id: Id | UnsetType = UNSET
     state: Literal["queued", "running", "succeeded", "failed", "cancelled"] | UnsetType = UNSET

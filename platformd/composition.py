@@ -37,7 +37,7 @@ from actors.usage import UsageHistory
 from actors.world import World
 from handlers.context import Context
 from platformd import __version__, clock, node, views
-from platformd.artifacts import ArtifactFiles
+from platformd.artifacts import ArtifactFiles, SentTrees
 from platformd.build_views import BuildViews
 from platformd.builds import Places, Workshop, WorkshopSettings
 from platformd.config import Settings
@@ -139,6 +139,7 @@ def make_context(
         hub=hub,
         logs=logs,
         artifacts=artifacts,
+        trees=yard.workshop.places.uploads,
         writes=Creations(commits, world.directory, traffic, settings.domain),
         configuration=Configuration(commits, traffic),
         removals=removals,
@@ -174,7 +175,7 @@ def make_retention(
     keep_versions: int,
     *,
     artifacts: ArtifactFiles,
-    uploads: ArtifactFiles,
+    uploads: SentTrees,
     logs: LogStore,
     traffic: GatewayTraffic,
     docker: DockerDriver,
@@ -193,9 +194,8 @@ def make_retention(
         return logs.expire(before, keep=expiring.writers_since(store.reader, before))
 
     def strays(now: datetime) -> int:
-        before, reader = now - RECORDED_WITHIN, store.reader
-        trees = uploads.sweep(expiring.known_uploads(reader), before)
-        return trees + artifacts.sweep(expiring.known_bytes(reader), before)
+        known = expiring.known_bytes(store.reader)
+        return uploads.tidy() + artifacts.sweep(known, now - RECORDED_WITHIN)
 
     def images(_: datetime) -> int:
         return docker.drop_images(needed(store.deployments()))
@@ -230,7 +230,11 @@ def make_yard(
             at_once=settings.builds_at_once,
             engine=engine_address(settings.docker_host),
         ),
-        places=Places(settings.data_dir, task_owner(settings.run_as)),
+        places=Places(
+            settings.data_dir,
+            task_owner(settings.run_as),
+            lambda: expiring.known_uploads(world.store.reader),
+        ),
         store=world.store,
         artifacts=artifacts,
         vault=world.vault,

@@ -75,8 +75,12 @@ class ArtifactFiles:
     def sweep(self, known: Collection[str], before: datetime) -> int:
         """Remove bytes that no artifact has and that came before the instant; how many there were. Younger ones may be
         about to be recorded."""
-        strays = [path for path in self._folder.iterdir() if _SHA256.fullmatch(path.name)]
-        return sum(self._sweep(path, before) for path in strays if path.name not in known)
+        strays = [self.path(sha256) for sha256 in self.present() if sha256 not in known]
+        return sum(self._sweep(path, before) for path in strays)
+
+    def present(self) -> list[str]:
+        """The digests of all there are."""
+        return [path.name for path in self._folder.iterdir() if _SHA256.fullmatch(path.name)]
 
     def _sweep(self, stray: Path, before: datetime) -> bool:
         if not _came_before(stray, before):

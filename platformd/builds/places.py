@@ -9,24 +9,26 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 
-from platformd.artifacts import ArtifactFiles
+from platformd.artifacts import SentTrees
 
 
 class Places:
-    """`owner` is (uid, gid) of build commands; None when that is the server's own account."""
+    """`owner` is (uid, gid) of build commands; None when that is the server's own account. `wanted()` are the digests
+    of the uploads that builds still need."""
 
-    def __init__(self, data_dir: Path, owner: tuple[int, int] | None) -> None:
+    def __init__(
+        self, data_dir: Path, owner: tuple[int, int] | None, wanted: Callable[[], Collection[str]]
+    ) -> None:
         self._root = data_dir / "builds"
         self._owner = owner
         for name, mode in {"": 0o711, "mirrors": 0o700, "cache": 0o711, "trees": 0o711}.items():
             folder = self._root / name
             folder.mkdir(parents=True, exist_ok=True)
             folder.chmod(mode)
-        self.uploads = ArtifactFiles(self._root / "uploads")
-        (self._root / "uploads").chmod(0o700)
+        self.uploads = SentTrees(self._root / "uploads", wanted)
 
     def mirror(self, app_id: str) -> Path:
         return self._root / "mirrors" / f"{app_id}.git"

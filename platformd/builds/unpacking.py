@@ -6,7 +6,9 @@ no file, folder or link is not made.
 
 from __future__ import annotations
 
+import lzma
 import tarfile
+import zlib
 from pathlib import Path
 
 from platformd.builds import listing
@@ -24,7 +26,7 @@ def unpack(job: Job, archive: Path, tree: Path, limit: int) -> None:
         raise WorkRefused(
             "SOURCE_TOO_LARGE", f"{error}; make it smaller or raise --build-source-limit"
         ) from None
-    except (tarfile.TarError, EOFError, OSError, ValueError) as error:
+    except (tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, OSError, ValueError) as error:
         raise WorkRefused("SOURCE_INVALID", f"the uploaded tree cannot be unpacked: {error}") from None
 
 

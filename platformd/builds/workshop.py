@@ -103,9 +103,14 @@ class Workshop:
         """Remove what a build had for itself; nothing of it runs any more."""
         self._submit(lambda: self.places.remove(build_id))
 
+    def tidy(self) -> None:
+        """Remove the trees that were sent for builds of which nothing is to run any more."""
+        self._submit(self.places.uploads.tidy)
+
     def remove_others(self, known: Sequence[str]) -> None:
-        """At the start: the folders of builds that are over."""
+        """At the start: the folders of builds that are over, and the trees that were sent for them."""
         self._submit(lambda: self.places.remove_others(known))
+        self.tidy()
 
     def close(self) -> None:
         """End everything that runs here; the next start begins it again."""
@@ -158,6 +163,7 @@ class Workshop:
         tree = self.places.begin(build.id)
         commit = None
         if build.upload is not None:
+            job.say([f"the tree that was sent, sha256 {build.upload}"])
             unpack(job, self.places.uploads.path(build.upload), tree, self.settings.source_limit)
         else:
             try:

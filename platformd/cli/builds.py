@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import shutil
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -49,12 +53,28 @@ def list_(remote: Remote, app: str | None) -> None:
 @builds.command("start", epilog="Example: platformd builds start shop --ref v1.2")
 @app_argument()
 @click.option("--ref", metavar="REF", help="A commit, tag or branch. [default: the source's branch]")
+@click.option(
+    "--tar",
+    "archive",
+    metavar="FILE",
+    type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path),
+    help="Build the tree in this tar archive (- is stdin) instead of the repository.",
+)
 @click.option("--environment", metavar="SLUG", help="[default: development]")
 @click.option("--wait/--no-wait", default=True, help="Follow its log. [default: --wait]")
 @client_command
-def start(remote: Remote, app: str, ref: str | None, environment: str | None, wait: bool) -> None:
+def start(
+    remote: Remote, app: str, ref: str | None, archive: Path | None, environment: str | None, wait: bool
+) -> None:
     """Build APP from its source. What it makes fills in a deployment that waits for a build."""
-    build = remote.client.build(remote.app(app)["id"], ref, environment)
+    if ref is not None and archive is not None:
+        raise click.UsageError("give one of --ref and --tar")
+    app_id = remote.app(app)["id"]
+    if archive is None:
+        build = remote.client.build(app_id, ref, environment)
+    else:
+        with _on_disk(archive) as path:
+            build = remote.client.build_tree(app_id, path, environment)
     remote.say(f"build {build['id']} is queued")
     if wait:
         build = followed(remote, build)
@@ -204,6 +224,18 @@ def _secret(text: str) -> tuple[str, str]:
     except OSError as error:
         raise click.BadParameter(f"{path}: {error.strerror}", param_hint="--secret") from None
     return name, content.strip()
+
+
+@contextlib.contextmanager
+def _on_disk(archive: Path) -> Iterator[Path]:
+    """The archive, or what stdin has, in a file that says how long it is."""
+    if str(archive) != "-":
+        yield archive
+        return
+    with tempfile.NamedTemporaryFile(suffix=".tar") as file:
+        shutil.copyfileobj(sys.stdin.buffer, file)
+        file.flush()
+        yield Path(file.name)
 
 
 def _named(remote: Remote, prefix: str) -> Build:

@@ -88,6 +88,7 @@ class Client:
     source = call(_Calls.source)
     set_source = call(_Calls.set_source)
     build = call(_Calls.build)
+    build_tree = call(_Calls.build_tree)
     builds = iterate(_Calls.builds)
     build_of = call(_Calls.build_of)
     cancel_build = call(_Calls.cancel_build)

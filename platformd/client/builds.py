@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Callable, Mapping
+from pathlib import Path
 from typing import Any
 
-from platformd.client import streams
+from platformd.client import streams, uploads
 from platformd.client.deployments import DeploymentCalls
 from platformd.client.objects import Build, BuildLogEntry, Source
 
@@ -35,6 +37,23 @@ class BuildCalls(DeploymentCalls):
         newest deployment of the environment that waits for a build."""
         body = {"app_id": app_id, "ref": ref, "environment": environment, "deployment_id": deployment_id}
         made: Build = await self._post("/builds", {name: value for name, value in body.items() if value})
+        return made
+
+    async def build_tree(
+        self,
+        app_id: str,
+        archive: Path,
+        environment: str | None = None,
+        deployment_id: str | None = None,
+        progress: uploads.Progress | None = None,
+    ) -> Build:
+        """As `build`, of the tree in a tar archive, which is streamed from disk; `progress` as of `upload`."""
+        query = {"app_id": app_id, "environment": environment, "deployment_id": deployment_id}
+        with await self._transport.network.run(
+            uploads.OutgoingFile, archive, progress or uploads.unwatched
+        ) as file:
+            async with self._transport.exchange("POST", "/builds", query=query, body=file) as response:
+                made: Build = json.loads(await response.read())
         return made
 
     async def builds(self, app_id: str | None = None) -> AsyncIterator[Build]:

@@ -69,8 +69,8 @@ def known_bytes(reader: Reader) -> Collection[str]:
 
 
 def known_uploads(reader: Reader) -> Collection[str]:
-    """The SHA-256 of every tree that was sent for a build."""
-    sql = "SELECT snapshot ->> '$.upload' FROM builds WHERE json_valid(snapshot)"
+    """The SHA-256 of every tree that was sent for a build of which something is still to run."""
+    sql = "SELECT snapshot ->> '$.upload' FROM builds WHERE live = 1 AND json_valid(snapshot)"
     return {sha256 for (sha256,) in reader.rows(sql) if sha256 is not None}
 
 

@@ -37,7 +37,7 @@ class Desk:
     """A place to check out at, and what was said there."""
 
     def __init__(self, folder: Path, host: GitHost, limit: int = 8 * MIB) -> None:
-        self.places, self.host = Places(folder, None), host
+        self.places, self.host = Places(folder, None, set), host
         self.git = Git(self.places, limit)
         self.lines: list[str] = []
         self.number = 0

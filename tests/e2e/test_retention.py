@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from platformd.artifacts import ArtifactFiles
+from platformd.artifacts import ArtifactFiles, SentTrees
 from platformd.composition import make_retention
 from platformd.logstore import LogStore
 from platformd.store import Store
@@ -49,7 +49,7 @@ def pass_time(data_dir: Path, days: float) -> dict[str, int]:
             store,
             1,
             artifacts=ArtifactFiles(data_dir / "artifacts"),
-            uploads=ArtifactFiles(data_dir / "builds" / "uploads"),
+            uploads=SentTrees(data_dir / "builds" / "uploads", set),
             logs=LogStore(data_dir / "logs"),
             traffic=Deaf(),  # type: ignore[arg-type]
             docker=Deaf(),  # type: ignore[arg-type]

@@ -25,7 +25,7 @@ from actors.traffic import Load
 from actors.usage import UsageHistory
 from handlers import Api, Context, make_app, make_server
 from platformd import clock, node
-from platformd.artifacts import ArtifactFiles
+from platformd.artifacts import ArtifactFiles, SentTrees
 from platformd.build_views import BuildViews
 from platformd.config import Settings
 from platformd.configuration_views import ConfigurationViews
@@ -41,6 +41,7 @@ from platformd.ids import new_id
 from platformd.logstore import LogStore
 from platformd.secrets import Vault
 from platformd.store import Store
+from platformd.store.expiring import known_uploads
 from platformd.store.retries import kept
 from platformd.token_views import TokenViews
 from platformd.views import Views
@@ -165,6 +166,7 @@ class Running:
             hub=hub,
             logs=LogStore(self._folder / "logs"),
             artifacts=ArtifactFiles(self._folder / "artifacts"),
+            trees=SentTrees(self._folder / "trees", lambda: known_uploads(store.reader)),
             writes=StoredWrites(Commits(store)),
             configuration=Configuration(Commits(store), Deaf()),  # type: ignore[arg-type]
             removals=Patient(),
