@@ -91,6 +91,7 @@ class BuildsHandler(Asking):
     """`/builds`. A tree is taken by `handlers.trees.TreeHandler`."""
 
     BOUND_CALLERS = True
+    body_types = f"application/json, or an archive as {', '.join(ARCHIVE.types)}"
 
     @operation(
         "List builds",
@@ -111,8 +112,8 @@ class BuildsHandler(Asking):
         """From its repository, or of a tar archive (plain or packed by gzip, bzip2 or xz) that is sent instead of JSON;
         the query then says for which app. What it makes fills in `deployment_id`, else the newest deployment of the
         environment that waits for a build, if there is one; it is kept for `skip_build` in any case."""
-        self.no_query()
         body = self.body(schemas_builds.NewBuild)
+        self.no_query()
         app_id = body.app_id.lower()
         self.admit_app(app_id)
         ref = None if body.ref is UNSET else body.ref

@@ -34,6 +34,7 @@ _REVISION = re.compile(r"[0-9]{1,18}\Z")
 class Reading(Admitting):
     """Everything that comes in."""
 
+    body_types = "application/json"
     _waiting: asyncio.Future[Any] | None = None
     _client_left = False
     given_up = False
@@ -53,7 +54,7 @@ class Reading(Admitting):
             )
         if not _JSON_TYPE.match(getattr(self.request, "media_type", "")):
             raise PlatformError(
-                "send the body as Content-Type: application/json", code="UNSUPPORTED_MEDIA_TYPE", status=415
+                f"send the body as Content-Type: {self.body_types}", code="UNSUPPORTED_MEDIA_TYPE", status=415
             )
         return decode(payload)
 

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.cli.commands import Commands
+from tests.e2e.building import packed
 from tests.e2e.conftest import open_folder
 from tests.e2e.platform import Platform
 from tests.git_host import GitHost
@@ -58,6 +64,27 @@ def test_a_source_is_set_built_and_deployed(here: Commands, git_host: GitHost, t
     assert "built here" in deployed.stderr
     [made] = here.json("ps", "shop")
     assert (made["status"], made["commit"]["sha"]) == ("running", sha)
+
+
+def test_a_tree_is_sent_and_built(here: Commands, tmp_path: Path) -> None:
+    archive = tmp_path / "tree.tar"
+    archive.write_bytes(packed({"server": SERVER}, form=""))
+    here("apps", "create", "sent")
+    building = ("--command", "echo built of what was sent", "--artifact", "server")
+    here("source", "set", "sent", "--repository", "octo/nowhere", *building)
+    assert "built of what was sent" in here("builds", "start", "sent", "--tar", archive).stderr
+    piped = subprocess.run(
+        [sys.executable, "-m", "platformd", "builds", "start", "sent", "--tar", "-", "--json"],
+        input=archive.read_bytes(),
+        capture_output=True,
+        env={**os.environ, "PLATFORMD_SERVER": here.server},
+        timeout=100,
+        check=True,
+    )
+    digest = hashlib.sha256(archive.read_bytes()).hexdigest()
+    assert json.loads(piped.stdout)["upload"] == digest
+    assert [each["upload"] for each in here.json("builds", "list", "sent")] == [digest, digest]
+    here("builds", "start", "sent", "--tar", archive, "--ref", "main", code=2)
 
 
 def test_a_build_that_fails_ends_the_command_with_why(here: Commands, git_host: GitHost) -> None:

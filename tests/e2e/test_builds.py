@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import shutil
@@ -13,7 +14,7 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.e2e.building import build_of, log_of, make_app, set_source, settled
+from tests.e2e.building import build_of, log_of, make_app, packed, send, set_source, settled, trees_kept
 from tests.e2e.conftest import APPS, TASK_PATH, open_folder
 from tests.e2e.platform import Platform, host_of
 from tests.git_host import GitHost
@@ -288,3 +289,48 @@ def test_an_app_that_is_removed_takes_its_builds_along(server, git_host):
     assert not processes_of(server, "86397")
     assert not list((server.data_dir / "builds").rglob(f"{app_id}*"))
     assert not (server.data_dir / "logs" / build_id).exists()
+
+
+def test_a_c_program_that_is_sent_is_built_deployed_and_answers(server):
+    app_id = make_app(server, "sent")
+    set_source(server, app_id, repository="octo/nowhere", build=BY_MAKE)
+    waiting = server.api("POST", f"/apps/{app_id}/deployments", {}).json["id"]
+    tree = packed({"Makefile": MAKEFILE, "tiny.c": (APPS / "tiny.c").read_text()})
+    build = settled(server, send(server, app_id, tree, deployment_id=waiting))
+    assert build["state"] == "succeeded", log_of(server, build["id"])
+    assert (build["upload"], build["commit"]) == (hashlib.sha256(tree).hexdigest(), None)
+    assert (build["repository"], build["branch"], build["deployment_id"]) == (None, None, waiting)
+    assert any("gcc -O1" in line for line in log_of(server, build["id"]))
+    filled = server.wait(waiting, lambda d: d["status"] == "running")
+    assert (filled["spec"]["artifact_id"], filled["commit"]) == (build["artifact_id"], None)
+    assert server.get(host_of(filled)).status == 200
+    assert eventually(lambda: trees_kept(server) == [])
+
+
+@pytest.mark.parametrize(
+    ("archive", "code"),
+    [
+        (packed({"server": SERVER}, ("out", "../../../etc/passwd")), "SOURCE_UNSAFE"),
+        (packed({"/tmp/server": SERVER}), "SOURCE_UNSAFE"),
+        (b"this is no archive", "SOURCE_INVALID"),
+        (packed({"server": os.urandom(60_000).hex()})[:50_000], "SOURCE_INVALID"),
+    ],
+    ids=["link out", "absolute", "garbage", "cut off"],
+)
+def test_a_tree_that_must_not_or_cannot_be_unpacked_fails_its_build(server, archive, code):
+    app_id = make_app(server, f"odd-{hashlib.sha256(archive).hexdigest()[:8]}")
+    set_source(server, app_id, repository="octo/nowhere", build=BY_MAKE)
+    failed = settled(server, send(server, app_id, archive))
+    assert (failed["state"], failed["reason"]["code"]) == ("failed", code)
+    assert eventually(lambda: trees_kept(server) == [])
+
+
+def test_the_same_tree_twice_is_there_until_the_second_build_is_done(server):
+    app_id = make_app(server, "twice")
+    build = {"kind": "command", "command": "sleep 1", "artifact_path": "server"}
+    set_source(server, app_id, repository="octo/nowhere", build=build)
+    tree = packed({"server": SERVER})
+    first, second = send(server, app_id, tree), send(server, app_id, tree)
+    assert settled(server, first)["state"] == "succeeded"
+    assert settled(server, second)["state"] == "succeeded"
+    assert eventually(lambda: trees_kept(server) == [])

@@ -10,7 +10,7 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.e2e.building import build_of, log_of, make_app, set_source, settled
+from tests.e2e.building import build_of, log_of, make_app, packed, send, set_source, settled, trees_kept
 from tests.e2e.conftest import open_folder
 from tests.e2e.platform import Platform, host_of
 from tests.git_host import GitHost
@@ -174,6 +174,34 @@ def test_killed_before_the_waiting_deployment_heard_it_hears_afterwards(git_host
         _await_death(server)
         server.start()
         succeeded_once(server, build_id, deployment_id)
+    finally:
+        server.destroy()
+        shutil.rmtree(root, ignore_errors=True)
+
+
+def test_killed_right_after_a_tree_was_taken_it_is_built_after_the_start(server):
+    app_id = source(server, "sleep 1")
+    deployment_id = waiting_for(server, app_id)
+    build_id = send(server, app_id, packed({"server": SERVER}))
+    server.kill()
+    server.start()
+    assert succeeded_once(server, build_id, deployment_id)["commit"] is None
+    assert eventually(lambda: trees_kept(server) == [])
+
+
+@pytest.mark.parametrize("at", ["before:Fetch", "after:Fetch", "before:CleanUp", "after:CleanUp"])
+def test_a_tree_that_was_sent_is_there_for_as_long_as_its_build_may_begin_again(git_host, at):
+    root = open_folder()
+    server = Platform(root / "data", "--github-url", git_host.url)
+    try:
+        server.start(PLATFORMD_CRASH_AT=at)
+        app_id = source(server, "true")
+        deployment_id = waiting_for(server, app_id)
+        build_id = send(server, app_id, packed({"server": SERVER}))
+        _await_death(server)
+        server.start()
+        succeeded_once(server, build_id, deployment_id)
+        assert eventually(lambda: trees_kept(server) == [])
     finally:
         server.destroy()
         shutil.rmtree(root, ignore_errors=True)
