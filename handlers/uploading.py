@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -54,17 +55,17 @@ class Uploading(Handler):
 
     # ---- what differs --------------------------------------------------------------------------------------
 
+    @abstractmethod
     def expect(self) -> None:
         """Refuse what is not to be sent; take what nobody else may have meanwhile."""
-        raise NotImplementedError
 
+    @abstractmethod
     def release(self) -> None:
         """What `expect` took, once the upload is over; may come more than once."""
-        raise NotImplementedError
 
+    @abstractmethod
     def too_large(self) -> TooLarge:
         """The problem of more than `longest` bytes."""
-        raise NotImplementedError
 
     # ---- how the bytes come --------------------------------------------------------------------------------
 
