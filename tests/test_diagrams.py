@@ -58,4 +58,4 @@ def test_a_page_has_its_pictures_and_anchors_once() -> None:
         ids = re.findall(r' id="([^"]+)"', page)
         assert len(ids) == len(set(ids)), name
     concepts = manual.page("concepts")
-    assert concepts is not None and concepts.count("<figure") == 2
+    assert concepts is not None and concepts.count("<figure") == 3

@@ -313,6 +313,11 @@ class App:
         self._threads: list[threading.Thread] = []
         self._start(self._accept)
 
+    @property
+    def open(self) -> int:
+        """Connections that it has not closed."""
+        return len(self._open)
+
     def stop_listening(self) -> None:
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
@@ -368,8 +373,8 @@ class App:
         except OSError:
             return
         finally:
-            self._open.discard(connection)
             connection.close()
+            self._open.discard(connection)
 
 
 def body_of(connection: socket.socket, head: bytes, rest: bytes) -> bytes:

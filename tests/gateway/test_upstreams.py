@@ -194,6 +194,7 @@ def test_a_connection_the_app_closed_while_pooled_is_not_used(gateway: Gateway, 
     gateway.open(web.address)
     for _ in range(5):
         assert gateway.ask(post()).status == 200
+        eventually(lambda: not web.open)
 
 
 def test_no_answer_in_time(tmp_path: Path, app: Apps) -> None:

@@ -30,7 +30,7 @@ class Scene:
         self.reader = self._reader()
 
     def _journals(self) -> Journals:
-        return Journals(lambda news: None, lambda seconds, call: call(), spool.Spool())
+        return Journals(lambda news, count: None, lambda seconds, call: call(), spool.Spool())
 
     def _reader(self) -> Reader:
         return Reader(self.reading, STDOUT, self.journals.of("d", "t"), "t")

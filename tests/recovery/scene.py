@@ -40,6 +40,12 @@ class Scene:
         self.id = self.platform.deploy(self.tiny, self.app_id, **given)["id"]
         self.platform.wait(self.id, lambda d: d["phase"] == "asleep" and d["current"])
 
+    def waiting(self) -> None:
+        """For a build."""
+        made = self.platform.api("POST", f"/apps/{self.app_id}/deployments", {"process_type": "tish"})
+        self.id = made.json["id"]
+        self.reaches(phase="waiting_for_build")
+
     # ---- the order that is the last one ----
 
     def create(self, env: dict[str, str] | None = None, **spec: Any) -> None:

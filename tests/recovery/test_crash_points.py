@@ -184,6 +184,12 @@ STORIES = {
         last=lambda scene: scene.order("POST", "/cancel"),
         after=_nothing_left,
     ),
+    "cancel what waits": Story(
+        (effects.AbandonBuilds,),
+        before=Scene.waiting,
+        last=lambda scene: scene.order("POST", "/cancel"),
+        after=lambda scene: scene.reaches(status="cancelled", phase="done"),
+    ),
     "stubborn": Story(
         (effects.Kill,),
         before=lambda scene: scene.deploy(env={"IGNORE_TERM": "1"}, stop={"grace_secs": 0.3}),
