@@ -294,7 +294,7 @@ def _some(connection: socket.socket) -> bytes:
 class App:
     """A little server: `handle(connection, head, rest)` answers one request; returns False to close.
 
-    Counts connections and keeps the heads it saw.
+    Counts connections and keeps the heads it saw; `open` are those that it has not closed.
     """
 
     def __init__(
@@ -309,14 +309,9 @@ class App:
         self.active = self.most_active = 0
         self.lock = threading.Lock()
         self.gate = threading.Event()
-        self._open: set[socket.socket] = set()
+        self.open: set[socket.socket] = set()
         self._threads: list[threading.Thread] = []
         self._start(self._accept)
-
-    @property
-    def open(self) -> int:
-        """Connections that it has not closed."""
-        return len(self._open)
 
     def stop_listening(self) -> None:
         self._listener.shutdown(socket.SHUT_RDWR)
@@ -326,7 +321,7 @@ class App:
         self.gate.set()
         if self._listener.fileno() >= 0:
             self.stop_listening()
-        for connection in [*self._open]:
+        for connection in [*self.open]:
             try:
                 connection.shutdown(socket.SHUT_RDWR)
             except OSError:
@@ -346,7 +341,7 @@ class App:
             except OSError:
                 return
             self.connections += 1
-            self._open.add(connection)
+            self.open.add(connection)
             self._start(self._talk, connection)
 
     def _talk(self, connection: socket.socket) -> None:
@@ -374,7 +369,7 @@ class App:
             return
         finally:
             connection.close()
-            self._open.discard(connection)
+            self.open.discard(connection)
 
 
 def body_of(connection: socket.socket, head: bytes, rest: bytes) -> bytes:
