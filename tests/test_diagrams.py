@@ -11,7 +11,7 @@ from platformd import diagrams, manual
 from tests.domain.draw import drawings
 
 
-@pytest.mark.parametrize("name", ["deployment", "task"])
+@pytest.mark.parametrize("name", sorted(drawings()))
 def test_every_state_and_transition_of_the_tables_is_drawn(name: str) -> None:
     text = drawings()[name]
     machine = diagrams.parse(text)
@@ -26,7 +26,7 @@ def test_every_state_and_transition_of_the_tables_is_drawn(name: str) -> None:
     assert all(f"<code>{event}</code>" in shown for one in machine.transitions for event in one.events)
 
 
-@pytest.mark.parametrize("name", ["deployment", "task"])
+@pytest.mark.parametrize("name", sorted(drawings()))
 def test_no_two_states_lie_upon_each_other_or_outside(name: str) -> None:
     picture = diagrams.svg(diagrams.parse(drawings()[name]))
     [(width, height)] = re.findall(r'viewBox="0 0 (\d+) (\d+)" role', picture)

@@ -81,18 +81,16 @@ def test_a_herd_wakes_one_container(platform: Platform) -> None:
 
 
 def test_a_wake_starts_what_was_made_when_it_fell_asleep(platform: Platform, engine: DockerEngine) -> None:
-    """And nothing is left of what is cancelled, also when the server was killed meanwhile."""
+    """Also when the server was killed meanwhile; and nothing is left of what is cancelled."""
     found = deployed(platform)
     platform.sleep(str(found["id"]))
     [made] = eventually(lambda: _waiting(engine))
+    platform.kill()
+    platform.start()
+    eventually(lambda: platform.readyz()["checks"].get("docker") == {"status": "ok"})
     assert platform.get(host_of(found)).status == 200
     [task] = eventually(lambda: platform.tasks(str(found["id"]), "running"))
     assert task["container_id"] == made
-    platform.sleep(str(found["id"]))
-    eventually(lambda: _waiting(engine))
-    platform.kill()
-    platform.start()
-    assert platform.get(host_of(found)).status == 200
     platform.sleep(str(found["id"]))
     eventually(lambda: _waiting(engine))
     assert platform.api("POST", f"/deployments/{found['id']}/cancel").status == 200

@@ -105,12 +105,12 @@ class Adoptions:
 
     # ---- all of them ---------------------------------------------------------------------------------------
 
-    def compare(self, all_runs: Callable[[], Iterable[Run]], meter: Meter) -> None:
-        """In a worker: who should run and does not, and what runs for nobody. Who there is is asked after what there
-        is: no container is made for a task that is not in the book."""
+    def compare(self, all_runs: Callable[[], Iterable[Run]], meter: Meter) -> bool:
+        """In a worker: who should run and does not, and what runs for nobody; True when both were found out. Who there
+        is is asked after what there is: no container is made for a task that is not in the book."""
         found = self._listed()
         if found is None:
-            return
+            return False
         states = {one["Id"]: str(one.get("State", "")) for one in found}
         runs = list(all_runs())
         for run in runs:
@@ -121,8 +121,10 @@ class Adoptions:
                     run.line.add(partial(self._ends.conclude, run))
                 elif run.group is None:
                     self._sample(run, meter)
-        if self._known is not None:
-            self._end_strays(found, {run.task_id for run in runs} | self._known)
+        if self._known is None:
+            return False
+        self._end_strays(found, {run.task_id for run in runs} | self._known)
+        return True
 
     def _listed(self) -> list[Mapping[str, Any]] | None:
         label = f"{INSTANCE}={self._settings.instance}"

@@ -58,6 +58,7 @@ class DockerDriver:
         self._lock = threading.Lock()
         self._runs: dict[str, Run] = {}
         self._settings, self._on_engine = settings, on_engine
+        self._up_to_date = False
         self._workers = workers = Workers(loop, CALLS_AT_ONCE)
         self.engine = engine = Engine(settings.address, self._engine_changed)
         self._streams = streams = Streams(settings.address)
@@ -94,8 +95,8 @@ class DockerDriver:
         return f"{self.engine.address}: {'it answers' if trouble is None else trouble}"
 
     def stale(self, deployment_id: str) -> bool:
-        """Whether what is known of its tasks is old, because the engine is away."""
-        if not self.engine.away:
+        """Whether what is known of its tasks is old: the engine is away, or was and has not been looked at since."""
+        if self._up_to_date:
             return False
         return any(run.lives and run.order.deployment_id == deployment_id for run in self._all())
 
@@ -186,13 +187,25 @@ class DockerDriver:
     # ---- what happens --------------------------------------------------------------------------------------
 
     def _engine_changed(self, trouble: str | None) -> None:
-        self._on_engine(trouble)
         if trouble is None:
             self._creations.engine_is_back()
             self._look_again()
+            return
+        with self._lock:
+            self._up_to_date = False
+            self._on_engine(trouble)
 
     def _look_again(self) -> None:
-        self._workers.submit(lambda: self._adoptions.compare(self._all, self._meter))
+        self._workers.submit(self._look)
+
+    def _look(self) -> None:
+        """All is well with the engine once it is known what it has: tasks, strays, and what was made beforehand."""
+        if not self._adoptions.compare(self._all, self._meter):
+            return
+        with self._lock:
+            if not self.engine.away:
+                self._up_to_date = True
+                self._on_engine(None)
 
     def _happened(self, task_id: str, what: str) -> None:
         run = self._runs.get(task_id)
