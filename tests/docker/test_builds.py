@@ -12,8 +12,10 @@ from tests.docker.conftest import TINY
 from tests.docker.engine import DockerEngine
 from tests.e2e.building import build_of, log_of, make_app, set_source, settled
 from tests.e2e.conftest import open_folder
+from tests.e2e.hooks import SECRET, TOKEN, pushed_twice
 from tests.e2e.platform import Platform, host_of
 from tests.git_host import GitHost
+from tests.github.server import GitHubServer
 from tests.support import eventually
 
 pytestmark = pytest.mark.needs("engine")
@@ -27,9 +29,16 @@ def git_host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GitHost]:
 
 
 @pytest.fixture(scope="module")
-def server(git_host: GitHost, engine: DockerEngine) -> Iterator[Platform]:
+def github() -> Iterator[GitHubServer]:
+    with GitHubServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def server(git_host: GitHost, github: GitHubServer, engine: DockerEngine) -> Iterator[Platform]:
     root = open_folder()
-    running = Platform(root / "data", "--github-url", git_host.url, "--docker-host", engine.address)
+    flags = {"github-url": git_host.url, "github-api-url": github.url, "docker-host": engine.address}
+    running = Platform(root / "data", *(f"--{name}={value}" for name, value in flags.items()))
     try:
         yield running.start()
     finally:
@@ -62,6 +71,21 @@ def test_an_image_is_built_pinned_deployed_and_answers(server, git_host, engine)
         client.tag(TINY, *build["image"].split(":"))  # the name means something else by now
     server.sleep(made["id"])
     assert server.get(host_of(made)).status == 200
+    with engine.client() as client:
+        [container] = client.containers(filters={"label": f"platformd.deployment={made['id']}"})
+        assert container["ImageID"] == build["image_digest"]
+
+
+def test_a_push_is_built_deployed_answered_and_marked_at_github(server, git_host, github, engine):
+    app_id = app_of(server, git_host, "shop", {}, webhook_secret=SECRET, access_token=TOKEN)
+    repository = git_host.known["octo/shop"]
+
+    def saying(word: str) -> dict[str, str]:
+        return {"Dockerfile": f"FROM {TINY}\nENV SAYS={word}\n"}
+
+    made = pushed_twice(server, github, repository, app_id, saying)
+    [build] = server.api("GET", f"/builds?app_id={app_id}&page_size=1").json["data"]
+    assert (build["deployment_id"], build["image_digest"]) == (made["id"], made["image_digest"])
     with engine.client() as client:
         [container] = client.containers(filters={"label": f"platformd.deployment={made['id']}"})
         assert container["ImageID"] == build["image_digest"]

@@ -12,14 +12,24 @@ from typing import Any
 import pytest
 
 from tests.e2e.building import make_app, set_source
-from tests.e2e.hooks import SECRET, builds_of, deliveries, deployed, send
+from tests.e2e.hooks import (
+    SECRET,
+    TOKEN,
+    builds_of,
+    deliveries,
+    deployed,
+    marks,
+    pull_request,
+    push,
+    pushed_twice,
+    send,
+)
 from tests.e2e.platform import Platform, host_of
 from tests.git_host import GitHost, Repository
 from tests.github import payloads
 from tests.github.server import GitHubServer
 from tests.support import eventually
 
-TOKEN = "ghs_example"
 SERVER = """#!{python}
 import http.server, os
 
@@ -37,7 +47,6 @@ class Handler(http.server.BaseHTTPRequestHandler):
 http.server.ThreadingHTTPServer((os.environ["HOST"], int(os.environ["PORT"])), Handler).serve_forever()
 """
 BUILD = {"kind": "command", "command": "cp server.py out", "artifact_path": "out"}
-_guids = (f"guid-{number}" for number in itertools.count(1))
 
 
 def server_saying(says: str) -> dict[str, str]:
@@ -84,41 +93,11 @@ def scene(platform: Platform, git_host: GitHost) -> tuple[str, Repository]:
     return app_id, repository
 
 
-def push(platform: Platform, repository: Repository, sha: str, guid: str | None = None) -> Any:
-    answer = send(platform, "push", payloads.push(repository.name, after=sha), guid or next(_guids))
-    assert answer.status in (200, 202), answer.text
-    return answer.json["verdicts"][0]
-
-
-def pull_request(platform: Platform, repository: Repository, **what: Any) -> Any:
-    payload = payloads.pull_request(repository.name, source=repository.name, **what)
-    answer = send(platform, "pull_request", payload, next(_guids))
-    assert answer.status == 202, answer.text
-    return answer.json["verdicts"][0]
-
-
-def statuses(github: GitHubServer, sha: str) -> list[dict[str, Any]]:
-    return [one.json for one in list(github.requests) if one.path.endswith(f"/statuses/{sha}")]
-
-
 def test_a_push_is_built_deployed_answered_and_marked_at_github(
     platform: Platform, scene: tuple[str, Repository], github: GitHubServer
 ) -> None:
     app_id, repository = scene
-    sha = repository.commit(server_saying("one"))
-    told = push(platform, repository, sha)
-    assert (told["verdict"], told["commit_sha"], told["environment_slug"]) == ("build", sha, "development")
-    made = deployed(platform, app_id, told["delivery"])
-    assert made["commit"]["sha"] == sha
-    assert platform.get(host_of(made)).text == "one "
-    assert platform.get("shop-default-development.localhost").text == "one "
-    marks = eventually(lambda: (found := statuses(github, sha)) and found[-1]["state"] == "success" and found)
-    assert [mark["state"] for mark in marks] == ["pending", "success"]
-    assert marks[-1]["target_url"] == made["preview_url"]
-    assert marks[-1]["context"] == "platformd/shop/development"
-    again = repository.commit(server_saying("two"))
-    deployed(platform, app_id, push(platform, repository, again)["delivery"])
-    assert eventually(lambda: platform.get("shop-default-development.localhost").text == "two ")
+    pushed_twice(platform, github, repository, app_id, server_saying)
 
 
 def test_a_build_that_fails_is_marked_with_its_reason(
@@ -127,10 +106,7 @@ def test_a_build_that_fails_is_marked_with_its_reason(
     app_id, repository = scene
     sha = repository.commit({"README": "nothing to copy"})
     told = push(platform, repository, sha)
-    marks = eventually(
-        lambda: (found := statuses(github, sha)) and found[-1]["state"] == "failure" and found, 30
-    )
-    assert "BUILD_FAILED" in marks[-1]["description"]
+    assert "BUILD_FAILED" in marks(github, sha, "failure", 30)[-1]["description"]
     (listed,) = deliveries(platform, app_id)
     assert (listed["build_id"], listed["build_status"]) == (told["build_id"], "failed")
 
@@ -149,10 +125,9 @@ def test_a_pull_request_lives_in_its_preview_and_ends_with_it(
     made = deployed(platform, app_id, told["delivery"])
     assert made["environment_slug"] == "pr-5"
     assert platform.get("shop-default-pr-5.localhost").text == "topic V_APP,V_DEV"
-    marks = eventually(lambda: (found := statuses(github, sha)) and found[-1]["state"] == "success" and found)
-    assert marks[-1]["target_url"] == made["preview_url"]
+    assert marks(github, sha, "success")[-1]["target_url"] == made["preview_url"]
     fork = payloads.pull_request(repository.name, source="evil/fork", number=6, sha=sha)
-    refused = send(platform, "pull_request", fork, next(_guids)).json["verdicts"][0]
+    refused = send(platform, "pull_request", fork, "forked").json["verdicts"][0]
     assert refused["reason"]["code"] == "FORK"
 
     newer = repository.commit(server_saying("newer"), branch="topic")

@@ -4,7 +4,8 @@
  *   IGNORE_TERM ignore SIGTERM                   HEALTH_MS  answer /health with 503 until so long after the start
  *   TERM_MS    on SIGTERM exit 0 after so long        MARK_FILE  append its TASK_ID at each start
  * GET /pid answers the pid, /slow?MS after so many milliseconds, /exit?N ends the process, /hits the number of
- * requests but probes and itself; anything else answers "ok". One request a connection at a time, keep-alive. */
+ * requests but probes and itself; anything else answers $SAYS, else "ok". One request a connection at a time,
+ * keep-alive. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -52,7 +53,7 @@ static void answer(int fd, const char *status, const char *body, int head) {
     }
 }
 static void serve(int fd, char *request) {
-    char body[64] = "ok\n", *path = strchr(request, ' ');
+    char body[64] = "ok\n", *path = strchr(request, ' '), *says = getenv("SAYS");
     int head = strncmp(request, "HEAD", 4) == 0;
     if (!path) return;
     path++;
@@ -67,6 +68,7 @@ static void serve(int fd, char *request) {
         return;
     }
     hits++;
+    if (says) snprintf(body, sizeof body, "%s\n", says);
     if (strncmp(path, "/pid", 4) == 0) snprintf(body, sizeof body, "%d\n", getpid());
     if (strncmp(path, "/slow?", 6) == 0) rest(atol(path + 6));
     if (strncmp(path, "/exit?", 6) == 0) _exit(atoi(path + 6));
