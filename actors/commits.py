@@ -52,10 +52,12 @@ class Commits:
             if then is not None and done.exception() is None and (made := _made(done.result())).new:
                 then(made.result)
 
+        name = type(operation).__name__
+        crash_point(f"before:{name}")
         stored: Future[T | Made[T]] = self._store.commit(self._once(operation), notices)
         stored.add_done_callback(announce)
         made = _made(await asyncio.wrap_future(stored))
-        crash_point(f"after:{type(operation).__name__}")
+        crash_point(f"after:{name}")
         return made.result
 
     def _once(self, operation: Operation[T]) -> Operation[T | Made[T]]:

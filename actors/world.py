@@ -98,8 +98,9 @@ class World:
 
 
 def crash_point(name: str) -> None:
-    """Die here as by kill -9 when the environment asks for it; names are `before:<Effect>` and `after:<Effect>`,
-    and `after:<Operation>` when a request's write is durable and its answer not sent."""
+    """Die here as by kill -9 when the environment asks for it; names are `before:<Effect>` and `after:<Effect>`;
+    `before:<Operation>` is when a request's write is still to be asked for, `after:<Operation>` when it is durable and
+    the answer not sent."""
     if _crash_at and _crash_at == name:
         os.kill(os.getpid(), signal.SIGKILL)
 
