@@ -136,7 +136,11 @@ class DeploymentsOfAppHandler(DeploymentHandler):
         rule = self.volume_rule()
         environment, spec = new_deployment(self.json_body(), rule, app["default_deployment_spec"])
         made = await self.create(app_id, environment, spec)
-        self.answer(self.show(made.id), 201, location=f"/api/v1/deployments/{made.id}")
+        self.answer(
+            self.read(self.context.views.render_deployment, made),
+            201,
+            location=f"/api/v1/deployments/{made.id}",
+        )
 
 
 class DeploymentsHandler(DeploymentHandler):

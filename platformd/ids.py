@@ -1,20 +1,26 @@
 """Identifiers: every object's id is a UUID string.
 
-Called from everywhere; pure apart from the operating system's random source. Safe on any thread.
+Called from everywhere; pure apart from its random sources. Safe on any thread. Ids are unique, not secret: asking the
+operating system for each would hand the interpreter to another thread each time.
 """
 
 from __future__ import annotations
 
+import os
+import random
 import re
 import secrets
 import uuid
 
 _CANONICAL = re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}")
 
+_random = random.Random()  # begins with entropy of the operating system
+os.register_at_fork(after_in_child=_random.seed)
+
 
 def new_id() -> str:
     """A fresh random UUID in its canonical 36-character form."""
-    return str(uuid.uuid4())
+    return str(uuid.UUID(int=_random.getrandbits(128), version=4))
 
 
 def is_id(text: str) -> bool:

@@ -74,7 +74,8 @@ UPDATE environments SET current_deployment = NULL WHERE app_id = ? AND slug = ? 
 
 
 class _Origin(NamedTuple):
-    """What a new deployment comes from: does it begin asleep, what its images mean, what it was built from."""
+    """What a new deployment comes from: does it begin asleep as that does, what its images mean, and
+    what it was built from."""
 
     asleep: bool
     digests: Mapping[str, str]
@@ -126,7 +127,7 @@ def create_deployment(operation: CreateDeployment, database: SqliteDatabase) -> 
         progress_deadline=None if waits else operation.steady + _progress(spec),
         updated_at=operation.at,
     )
-    if origin.asleep:
+    if origin.asleep or (spec.replicas == 0 and not waits):
         deployment = replace(
             deployment,
             status=Status.RUNNING,

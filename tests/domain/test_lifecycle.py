@@ -180,10 +180,10 @@ def test_a_scale_while_awake_starts_the_replicas_a_wake_left_out() -> None:
     assert len(story.started) == 2
 
 
-def test_created_with_no_replicas_it_runs_asleep_with_the_address() -> None:
+def test_stored_awake_with_no_replicas_by_an_earlier_release_it_runs_asleep_with_the_address() -> None:
     story = Story(native(replicas=0))
-    story.tell(events.Recovered(()))  # the actor's first step, before it hears Created
-    story.tell(events.Created())
+    story.tell(events.Recovered(()))
+    assert story.of(effects.ClaimCurrent)
     assert (story.state.status, story.state.phase) == (Status.RUNNING, Phase.ASLEEP)
     story.tell(commands.Wake(by_traffic=True), 1)
     assert len(story.started) == 1

@@ -279,13 +279,6 @@ def test_a_first_start_that_crashes_until_its_deadline_has_failed() -> None:
     assert story.state.status is Status.FAILED
 
 
-def test_created_with_nothing_wanted_it_sleeps_at_once() -> None:
-    story = Story(native(replicas=0))
-    assert story.state.phase is Phase.STARTING
-    story.tell(events.Created())
-    assert (story.state.phase, story.state.status) == (Phase.ASLEEP, Status.RUNNING)
-
-
 def test_given_an_image_while_nothing_is_wanted_it_sleeps_at_once() -> None:
     story = Story(native(artifact_id=None, replicas=0))
     assert story.state.phase is Phase.WAITING_FOR_BUILD

@@ -106,6 +106,16 @@ def test_zero_replicas_mean_one_once_woken(store):
     assert (deployment.target, deployment.status) == (1, Status.PENDING)
 
 
+def test_with_zero_replicas_it_begins_asleep(store):
+    artifact = make_artifact(store)
+    made = make_deployment(
+        store, make_app(store).id, spec=DeploymentSpec(artifact_id=artifact.id, replicas=0)
+    )
+    assert (made.status, made.phase, made.goal) == (Status.RUNNING, Phase.ASLEEP, Goal.ASLEEP)
+    assert (made.observed_generation, made.progress_deadline) == (made.generation, None)
+    assert made.id in store.contested(), "the address is still to be led there, after a crash, too"
+
+
 def test_versions_have_no_gap_though_creations_fail_between(store):
     app, incomplete = make_app(store), make_artifact(store, complete=False)
     futures = []

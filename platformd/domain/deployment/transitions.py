@@ -70,12 +70,6 @@ def visible(state: Deployment) -> tuple[object, ...]:
 # ---- commands ----------------------------------------------------------------------------------------------
 
 
-def _created(draft: DeploymentDraft, event: events.Created) -> None:
-    """With no replicas wanted it is up and asleep at once."""
-    if draft.state.status is Status.PENDING and draft.state.spec.replicas == 0:
-        sleep.born_asleep(draft)
-
-
 def _cancel(draft: DeploymentDraft, event: commands.Cancel) -> None:
     if draft.state.status is Status.CANCELLED:
         return
@@ -244,8 +238,7 @@ _ABOUT_TASKS: tuple[type, ...] = (
 
 TRANSITIONS = compile_rules(
     (
-        Rule(events.Created, _COMING, _created, (P.ASLEEP,)),
-        Rule(events.Created, tuple(phase for phase in _ALL if phase not in _COMING), ignore),
+        Rule(events.Created, _ALL, ignore),
         *_change_rules(),
         Rule(commands.Restart, _COMING, changes.restart, (P.STARTING,)),
         Rule(commands.Restart, (P.WAKING, *_LYING_DOWN, P.DONE), changes.restart),
