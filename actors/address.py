@@ -34,10 +34,12 @@ class AddressAnswer:
 
 
 class Address:
+    """`asked` is set while the store has not answered yet."""
+
     def __init__(self, key: Key, world: World) -> None:
         self._key = key
         self._world = world
-        self._asked = False
+        self.asked = False
 
     def claim(self, state: Deployment) -> None:
         identity = state.identity
@@ -59,7 +61,7 @@ class Address:
 
     def answered(self, state: Deployment, answer: AddressAnswer) -> None:
         """Publish what is decided and tell winner and losers. Nothing decided: ask again in a while."""
-        outcome, self._asked = answer.outcome, False
+        outcome, self.asked = answer.outcome, False
         if isinstance(outcome, BaseException):
             _log.warning("the address stays as it is for now", deployment_id=state.id, error=str(outcome))
             self._world.timers.set(self._key, TIMER, clock.steady() + RETRY)
@@ -70,7 +72,7 @@ class Address:
 
     def pursue(self, state: Deployment) -> None:
         """What should have been ordered or heard, had nothing failed in between, is now."""
-        if self._asked:
+        if self.asked:
             return
         if state.goal is Goal.FINISHED:
             if self._holder(state).deployment_id == state.id:
@@ -97,7 +99,7 @@ class Address:
             self._tell(deployment_id, events.Retired(state.identity.version))
 
     def _ask(self, operation: Operation[Any]) -> None:
-        self._asked = True
+        self.asked = True
         self._world.store.commit(operation).add_done_callback(self._answer)
 
     def _answer(self, done: Future[Any]) -> None:

@@ -264,7 +264,10 @@ class DeploymentActor(SnapshotActor[Deployment]):
         """What sleeps or has ended, with nobody left to hear from, is a row and nothing else."""
         state = self.state
         return state is None or (
-            state.goal is not Goal.AWAKE and not state.members and state.next_deadline is None
+            not self._address.asked
+            and state.goal is not Goal.AWAKE
+            and not state.members
+            and state.next_deadline is None
         )
 
     def describe(self) -> dict[str, Any]:

@@ -173,6 +173,17 @@ def test_asleep_it_is_made_at_recovery_too(stage: Stage) -> None:
     assert stage.deployment(id).current
 
 
+def test_who_asked_stays_until_the_store_has_answered(stage: Stage) -> None:
+    """Made anew in between it would ask again."""
+    id = stage.row(replicas=0).id
+    stage.store.held = True
+    stage.directory.tell(stage.key(id), events.Created())
+    assert stage.directory.find(stage.key(id)) is not None
+    stage.store.release()
+    assert stage.deployment(id).current
+    assert stage.directory.find(stage.key(id)) is None
+
+
 def test_the_loser_that_a_crash_kept_from_hearing_hears_at_recovery(stage: Stage) -> None:
     """The claim of the newer was durable, and nobody had been told yet."""
     old = stage.deploy(cold_start_enabled=False)
