@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import Any, Self, cast
 
 import pykka
 import structlog
@@ -18,9 +18,6 @@ from actors.futures import AskFuture, Pending
 from actors.mailbox import Letter, Mailbox
 from actors.messages import Key, Lane, Resumption
 from platformd.errors import PlatformError
-
-if TYPE_CHECKING:
-    from pykka._actor import ActorInbox
 
 MESSAGES_A_TURN = 16
 _log = structlog.get_logger("actors")
@@ -39,8 +36,12 @@ class BaseActor(pykka.ThreadingActor):
     actor_inbox: Mailbox
 
     def __init__(self, key: Key) -> None:
-        super().__init__()
+        """As Pykka's, but for the name: drawing a random one hands the interpreter to another thread."""
         self.key = key
+        self.actor_urn = f"urn:platformd:{key}"
+        self.actor_inbox = self._create_actor_inbox()
+        self.actor_stopped = threading.Event()
+        self._actor_ref = pykka.ActorRef(self)
 
     # For subclasses
 
@@ -90,7 +91,7 @@ class BaseActor(pykka.ThreadingActor):
         return actor.actor_ref
 
     @staticmethod
-    def _create_actor_inbox() -> ActorInbox:
+    def _create_actor_inbox() -> Mailbox:
         if _making.mailbox is None:
             raise RuntimeError("actors are made by the directory: tell or ask their key")
         return _making.mailbox

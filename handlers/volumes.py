@@ -5,8 +5,8 @@ Called by `handlers.specs`. Pure.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import PurePath, PurePosixPath
 
 
@@ -18,7 +18,8 @@ class VolumeRule:
     data_dir: PurePath
 
     @classmethod
-    def of(cls, data_dir: PurePath, volume_roots: Iterable[PurePath]) -> VolumeRule:
+    @cache
+    def of(cls, data_dir: PurePath, volume_roots: tuple[PurePath, ...]) -> VolumeRule:
         """The rule for a data directory and the operator's further roots."""
         return cls((PurePosixPath("/data"), data_dir / "volumes", *volume_roots), data_dir)
 
