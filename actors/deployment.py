@@ -35,7 +35,7 @@ from platformd.domain.notice import Notice
 from platformd.domain.operations import SaveDeployment
 from platformd.domain.snapshot import Exit
 from platformd.domain.task import Task, TaskPhase
-from platformd.domain.task.transitions import new_task
+from platformd.domain.task.transitions import ending, new_task
 from platformd.drivers.base import LaunchOrder
 from platformd.errors import NotFound, PreconditionFailed
 from platformd.store import building
@@ -147,11 +147,12 @@ class DeploymentActor(SnapshotActor[Deployment]):
         found = tuple(_found(task) for task in live)
         unseen = self._ended_unseen({task.id for task in live})
         host_restarted = any(task.reason == HOST_RESTARTED for task in unseen)
-        ended = tuple(
+        ended = (
             events.TaskExited(task.id, task.exit or Exit(unknown=True), task.asked, task.reason)
             for task in unseen
         )
-        super().receive(events.Recovered(found, host_restarted, ended))
+        stopping = (ending(task) for task in live if task.phase is TaskPhase.STOPPING)
+        super().receive(events.Recovered(found, host_restarted, (*ended, *stopping)))
 
     def _ended_unseen(self, live: set[str]) -> list[Task]:
         """Tasks we remember whose ends are in their rows only."""

@@ -22,7 +22,7 @@ from platformd.domain.machine import Step
 from platformd.domain.notice import Notice
 from platformd.domain.operations import SaveTask
 from platformd.domain.snapshot import Reason
-from platformd.domain.task import Task, TaskPhase, happenings
+from platformd.domain.task import StopStage, Task, TaskPhase, happenings
 from platformd.domain.task.transitions import pursue, step
 from platformd.domain.variables import Variables
 from platformd.drivers.base import Driver, LaunchOrder
@@ -81,6 +81,11 @@ class TaskActor(SnapshotActor[Task]):
 
     def step(self, state: Task, event: object, moment: Moment) -> Step[Task, TaskEffect]:
         return step(state, self._order.spec, event, moment)
+
+    def promises(self, event: object, before: Task, after: Task, /) -> bool:
+        """No signal before it is durable that the task ends: after a crash in between it would be served as before."""
+        signalled = after.stop_stage is StopStage.SIGNALLED and before.stop_stage is not StopStage.SIGNALLED
+        return signalled or super().promises(event, before, after)
 
     def carry_out(self, state: Task, effect: TaskEffect) -> None:
         match effect:

@@ -214,11 +214,12 @@ class TaskFound:
 @dataclass(frozen=True, slots=True)
 class Recovered:
     """The service restarted; `tasks` are all of this deployment's tasks that were not known to have ended, `ended` what
-    those that have ended would have told, so that a job that is done is not done again."""
+    those whose end is over or has begun would have told, so that a job that is done is not done again and what is
+    ending is not served."""
 
     tasks: tuple[TaskFound, ...]
     host_restarted: bool = False
-    ended: tuple[TaskExited, ...] = ()
+    ended: tuple[TaskExited | TaskStopping, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -127,6 +127,8 @@ class Serve:
         if deployment is not None:
             self._gateway.arms.settled(deployment)
             deployment.refused_since = 0.0
+            if order.tasks and not deployment.tasks:  # what the wake came to is closed for good already
+                deployment.wake_sent = 0.0
             self._gateway.hold.settle(deployment)
 
     def _wake_failed(self, order: protocol.WakeFailed) -> None:

@@ -68,15 +68,16 @@ class Activity:
 
     def close(self, order: Close) -> None:
         """Take tasks out for an idle stop, if nothing happened since, or to drain them."""
-        deployment = self._gateway.table.deployments.get(order.deployment)
+        table = self._gateway.table
+        if order.mode == "drain":
+            table.drain(order.deployment, order.tasks)
+        deployment = table.deployments.get(order.deployment)
         if deployment is None:
             self._closed(order)
             return
         if order.mode == "idle":
             self._close_idle(order, deployment)
             return
-        if order.mode == "drain":
-            deployment.drained = {**deployment.drained, **dict.fromkeys(order.tasks, clock.monotonic())}
         tasks = deployment.take_out(set(order.tasks))
         self._drains.append(_Drain(order, tasks, clock.monotonic() + order.timeout))
         self._finish_drains(0.0)

@@ -194,6 +194,10 @@ def _still_refused(drained: Mapping[str, float], specs: Iterable[TargetSpec]) ->
     }
 
 
+def _open(specs: Iterable[TargetSpec], drained: Mapping[str, float]) -> tuple[TargetSpec, ...]:
+    return tuple(spec for spec in specs if spec.task not in drained)
+
+
 class _Staging:
     """A full table under construction."""
 
@@ -201,6 +205,7 @@ class _Staging:
         self.hosts: dict[bytes, str | HostRefusal] = {}
         self.configs: dict[str, Config] = {}
         self.targets: dict[str, tuple[TargetSpec, ...]] = {}
+        self.drained: dict[str, dict[str, float]] = {}
 
 
 class Table:
@@ -231,8 +236,8 @@ class Table:
         self.deployments = {id: old.get(id) or Deployment(id) for id in new.configs}
         for id, deployment in self.deployments.items():
             self._configure(deployment, new.configs[id])
-            deployment.drained = _NONE
-            self._retarget(deployment, new.targets.get(id, ()))
+            deployment.drained = new.drained.get(id, _NONE)
+            self._retarget(deployment, _open(new.targets.get(id, ()), deployment.drained))
         gone = [deployment for id, deployment in old.items() if id not in self.deployments]
         for deployment in gone:
             self._forget(deployment)
@@ -276,10 +281,17 @@ class Table:
         if deployment is not None:
             if deployment.drained:
                 deployment.drained = _still_refused(deployment.drained, targets.tasks)
-            self._retarget(
-                deployment, tuple(spec for spec in targets.tasks if spec.task not in deployment.drained)
-            )
+            self._retarget(deployment, _open(targets.tasks, deployment.drained))
         return deployment
+
+    def drain(self, deployment_id: str, tasks: Iterable[str]) -> None:
+        """These are closed for good, also for a table that was read before."""
+        closed = dict.fromkeys(tasks, clock.monotonic())
+        deployment = self.deployments.get(deployment_id)
+        if deployment is not None:
+            deployment.drained = {**deployment.drained, **closed}
+        if self._staging is not None:
+            self._staging.drained.setdefault(deployment_id, {}).update(closed)
 
     def foresee(self, deployment: Deployment, spec: TargetSpec) -> bool:
         """Open the one task of a deployment that has none yet; False when there is nothing to foresee any more."""

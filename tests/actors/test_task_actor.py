@@ -66,6 +66,19 @@ def test_requests_in_flight_end_before_the_signal(stage: Stage) -> None:
     assert stage.task(task_id).phase is TaskPhase.STOPPED
 
 
+def test_no_signal_before_it_is_durable_that_it_ends(stage: Stage) -> None:
+    """Also when nobody asked for the stop: after a crash in between it would be served again."""
+    id = stage.deploy(max_runtime_secs=10)
+    task_id = only_task(stage, id)
+    stage.store.held = True
+    stage.pass_time(10)
+    assert [close.tasks for close in stage.gateway.of(protocol.Close)] == [[task_id]]
+    assert ("SIGTERM", task_id) not in stage.driver.calls
+    stage.store.release()
+    assert ("SIGTERM", task_id) in stage.driver.calls
+    assert stage.living(id) == []
+
+
 def test_a_gateway_that_never_answers_stops_no_stop(stage: Stage) -> None:
     id = stage.deploy()
     stage.gateway.answers = False

@@ -36,7 +36,6 @@ class FakeGateway:
         self.draining: dict[str, datetime] = {}
         self.timed_out: set[str] = set()
         self.shut: set[str] = set()
-        self.reopened: set[str] = set()
         self.last_active: datetime | None = None
         self.quiet_told = True
 
@@ -50,6 +49,7 @@ class FakeGateway:
             self._route(*rest)
         elif kind == "sync":
             self.wake_sent = False
+            self.shut.clear()
             self._route(*rest)
         elif kind == "fail":
             self._fail()
@@ -64,12 +64,21 @@ class FakeGateway:
             self.draining[task_id] = now + drain
             self._settle()
 
-    def request(self, now: datetime, choose: Callable[[list[str]], str]) -> None:
+    def request(self, now: datetime, choose: Callable[[list[str]], str]) -> str | None:
+        """The task it went to at once."""
         if self.targets:
             task_id = choose(sorted(self.targets))
             self.inflight[task_id] = self.inflight.get(task_id, 0) + 1
-        elif self.wakeable:
+            return task_id
+        if self.wakeable:
             self.held += 1
+            self._settle()
+        return None
+
+    def foresee(self, task_id: str) -> None:
+        """It had this one started for its wake and sees it listen, before the service says so."""
+        if not self.targets and task_id not in self.shut:
+            self.targets = frozenset((task_id,))
             self._settle()
 
     def finish(self, task_id: str, now: datetime) -> None:
@@ -100,13 +109,12 @@ class FakeGateway:
 
     def restart(self) -> None:
         """Another process: nothing known, everything cut."""
-        shut = self.shut | {order[1] for order in self.inbox if order[0] == "close"}
         self.__init__(self._tell)  # type: ignore[misc]
-        self.shut = shut
 
     def _route(self, routing: Routing) -> None:
-        self.targets = frozenset(target.task_id for target in routing.targets)
-        self.reopened |= self.targets & self.shut
+        self.targets = frozenset(target.task_id for target in routing.targets) - self.shut
+        if routing.targets and not self.targets:
+            self.wake_sent = False
         self.wakeable = routing.refusal is None
         self._settle()
 

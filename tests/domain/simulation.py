@@ -151,10 +151,13 @@ class Simulation:
 
     def _traffic(self) -> list[Happening]:
         world, gateway = self.world, self.world.gateway
-        found: list[Happening] = [("request", lambda: gateway.request(world.now, self.random.choice))]
+        found: list[Happening] = [("request", world.request)]
         for name, count in gateway.inflight.items():
             if count:
                 found += [(f"finish {name}", lambda n=name: gateway.finish(n, world.now))] * 2
+        for name in sorted(world.driver.unprobed) if world.deployment.spec.serves else ():
+            if gateway.held and world.driver.processes[name].alive:
+                found.append((f"foreseen {name}", lambda n=name: gateway.foresee(n)))
         for name in gateway.drained(world.now):
             found += [(f"closed {name}", lambda n=name: gateway.closed(n))] * 2
         if gateway.quiet_due(world.now):

@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 
 from platformd.domain import commands, effects, events
+from platformd.domain.deployment.routing import routing
 from platformd.domain.deployment.state import Phase, Stage, Status
-from platformd.domain.events import Recovered, TaskExited, TaskFound
+from platformd.domain.events import Recovered, TaskExited, TaskFound, TaskStopping
 from platformd.domain.snapshot import Reason
 from tests.domain.builders import CLEAN, CRASH, Story, after, job, native
 
@@ -54,6 +55,16 @@ def test_a_task_that_was_ending_wakes_nobody() -> None:
     story.tell(Recovered((TaskFound("t7", 0, 1, stopping=True),)), 5)
     assert (story.state.phase, story.stopped) == (Phase.DRAINING, ["t7"])
     assert story.ends("t7", at=6).phase is Phase.ASLEEP
+
+
+def test_a_task_whose_end_has_begun_is_not_served_again() -> None:
+    """Its row was durable before its deployment's."""
+    story = Story.running(native(replicas=2))
+    unhealthy = Reason(code="UNHEALTHY", message="failed its health checks for 60 s")
+    found = (TaskFound("t0", 0, 1, stopping=True), TaskFound("t1", 1, 1))
+    story.tell(Recovered(found, ended=(TaskStopping("t0", unhealthy),)), 5)
+    assert [target.task_id for target in routing(story.state).targets] == ["t1"]
+    assert (story.state.reason, story.state.restarts) == (unhealthy, {0: 1})
 
 
 def test_an_unknown_task_of_a_finished_deployment_is_ended() -> None:

@@ -82,10 +82,18 @@ def test_what_the_gateway_has_closed_already_is_signalled_at_once() -> None:
     assert story.effects == (effects.Signal("SIGTERM"),)
 
 
-@pytest.mark.parametrize("story", [TaskStory.running(job()), TaskStory()], ids=["job", "never ready"])
-def test_what_serves_nobody_has_nothing_to_drain(story: TaskStory) -> None:
+def test_what_serves_nobody_has_nothing_to_drain() -> None:
+    story = TaskStory.running(job())
+    story.tell(commands.Stop(ASLEEP, DRAIN), 10)
+    assert story.effects == (effects.Signal("SIGTERM"),)
+
+
+def test_the_gateway_may_have_opened_what_is_not_known_to_be_ready() -> None:
+    story = TaskStory()
     story.tell(events.Launched({}, START))
     story.tell(commands.Stop(ASLEEP, DRAIN), 10)
+    assert story.effects == (effects.CloseInGateway(DRAIN),)
+    story.tell(events.Closed(), 11)
     assert story.effects == (effects.Signal("SIGTERM"),)
 
 
@@ -160,13 +168,15 @@ def test_stopped_by_a_caller() -> None:
 # ---- stopped before it began ---------------------------------------------------------------------------------
 
 
-def test_stopped_while_its_launch_is_under_way_it_is_signalled_once_it_is_known() -> None:
+def test_stopped_while_its_launch_is_under_way_it_is_closed_and_signalled_once_it_is_known() -> None:
     story = TaskStory()
     story.tell(commands.Launch())
     story.tell(commands.Stop(ASLEEP, DRAIN), 1)
     assert (story.state.stop_stage, story.effects) == (StopStage.LAUNCHING, ())
     story.tell(events.Launched({"pid": 7}, after(2), pid=7), 2)
-    assert (story.state.phase, story.effects) == (TaskPhase.STOPPING, (effects.Signal("SIGTERM"),))
+    assert (story.state.phase, story.effects) == (TaskPhase.STOPPING, (effects.CloseInGateway(DRAIN),))
+    story.tell(events.Closed(), 2)
+    assert story.effects == (effects.Signal("SIGTERM"),)
     assert story.state.reason == ASLEEP
     story.tell(events.Probed(ADDRESS))
     assert events.TaskReady("t", ADDRESS) not in story.reports

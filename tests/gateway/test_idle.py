@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from platformd import clock
-from tests.gateway.harness import DEPLOYMENT, TASK, App, Gateway, Reply, get, say, target
+from tests.gateway.harness import DEPLOYMENT, HOST, TASK, App, Gateway, Reply, get, say, target
 from tests.support import eventually
 
 Apps = Callable[..., App]
@@ -134,6 +134,47 @@ def test_a_drained_task_stays_out_though_serve_lists_it_once_more(gateway: Gatew
         gateway.serve.send(op="targets", deployment=DEPLOYMENT, tasks=[])
         listed = [target(old.address), target(new.address, "another")]
         gateway.serve.send(op="targets", deployment=DEPLOYMENT, tasks=listed)
+        assert answer.result().status == 200
+    assert (len(old.heads), len(new.heads)) == (0, 1)
+
+
+def test_a_wake_that_came_to_a_drained_task_is_asked_for_anew(gateway: Gateway, app: Apps) -> None:
+    """Its end overtook the news that it is ready; whoever is held must not wait for it."""
+    old, new = app(), app()
+    gateway.sleep()
+    assert gateway.serve
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(gateway.get)
+        gateway.serve.hear("wake")
+        close(gateway, "drain", timeout=20)
+        gateway.serve.send(op="targets", deployment=DEPLOYMENT, tasks=[target(old.address)])
+        gateway.serve.hear("wake", 2)
+        gateway.serve.send(op="targets", deployment=DEPLOYMENT, tasks=[target(new.address, "another")])
+        assert answer.result().status == 200
+    assert (len(old.heads), len(new.heads)) == (0, 1)
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["a gateway that stayed", "a new gateway"])
+def test_a_table_that_was_read_before_a_drain_does_not_undo_it(
+    gateway: Gateway, app: Apps, known: bool
+) -> None:
+    old, new = app(), app()
+    serve = gateway.serve
+    assert serve
+    if known:
+        gateway.open(old.address)
+    else:
+        serve.hear("hello")
+    serve.send(op="reset", epoch=9)
+    serve.send(op="routes", hosts={HOST: DEPLOYMENT}, deployments={DEPLOYMENT: {}})
+    serve.send(op="targets", deployment=DEPLOYMENT, tasks=[target(old.address)])
+    close(gateway, "drain", timeout=20)
+    serve.hear("closed", mode="drain")
+    serve.send(op="synced")
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(gateway.get)
+        serve.hear("wake")
+        gateway.release(new.address)
         assert answer.result().status == 200
     assert (len(old.heads), len(new.heads)) == (0, 1)
 

@@ -58,13 +58,15 @@ def test_output_and_exit_while_serve_is_down(
 def test_a_follower_resumes_over_kills(platform: Platform, chatter: Path, common: Path) -> None:
     """By its last id, without gap or repeat, until the deployment is finished."""
     lines = 2500
-    deployment, _ = _waiting(platform, chatter, common / "gate", LINES=lines, PAUSE_MS=1, EXIT_CODE=0)
+    options = {"LINES": lines, "PAUSE_MS": 1, "EXIT_CODE": 0, "LAST_GATE": common / "last"}
+    deployment, _ = _waiting(platform, chatter, common / "gate", **options)
     with Follower(platform.api_url, deployment["id"]) as follower:
         (common / "gate").touch()
         for share in (0.1, 0.4, 0.7):
             eventually(lambda wanted=share * lines: len(follower.entries) > wanted, 20)
             platform.kill()
             platform.start()
+        (common / "last").touch()
         assert follower.ended.wait(30)
     assert_numbered(follower.messages(), lines, 16)
     ids = [entry["id"] for entry in follower.entries]

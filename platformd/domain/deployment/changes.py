@@ -12,8 +12,9 @@ from datetime import timedelta
 from typing import Any
 
 from platformd.domain import commands
-from platformd.domain.deployment import failure, sleep
+from platformd.domain.deployment import sleep
 from platformd.domain.deployment.draft import DeploymentDraft
+from platformd.domain.deployment.resting import sleep_or_finish
 from platformd.domain.deployment.state import Goal, Phase, Status
 from platformd.domain.spec import DeploymentSpec, ProcessType, contradictions
 from platformd.errors import Fault, Invalid
@@ -35,7 +36,7 @@ def change(draft: DeploymentDraft, event: commands.Change) -> None:
     if draft.state.goal is Goal.AWAKE:
         begin_progress(draft)
     if event.replicas is not None:
-        failure.sleep_or_finish(draft, Status.SUCCEEDED, None)
+        sleep_or_finish(draft, Status.SUCCEEDED, None)
 
 
 def change_unborn(draft: DeploymentDraft, event: commands.Change) -> None:

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from platformd.domain import effects, events, policy
 from platformd.domain.deployment.draft import DeploymentDraft
 from platformd.domain.deployment.going_back import go_back
+from platformd.domain.deployment.resting import all_rest, rest, sleep_or_finish
 from platformd.domain.deployment.state import Deployment, Goal, Member, Stage, Status
 from platformd.domain.snapshot import Exit, Reason
 from platformd.domain.spec import RestartPolicyKind
@@ -98,9 +99,9 @@ def failed(draft: DeploymentDraft, member: Member, reason: Reason, began: bool =
     if not state.ever_ready and (not began or never or spent):
         draft.finish(Status.FAILED, reason)
     elif never:
-        _rest(draft, member, reason)
+        rest(draft, member, reason)
         sleep_or_finish(draft, Status.FAILED, reason)
-        if _all_rest(draft) and not draft.state.status.final:
+        if all_rest(draft) and not draft.state.status.final:
             _back_off(draft)
     else:
         asleep = state.spec.sleeps and not state.live and (spent or state.wake_deadline is not None)
@@ -141,10 +142,10 @@ def _restarts(draft: DeploymentDraft, policy_kind: RestartPolicyKind) -> bool:
 
 def _ended_well(draft: DeploymentDraft, member: Member, reason: Reason) -> None:
     """Before it was ready that counts as ready."""
-    _rest(draft, member, None)
+    rest(draft, member, None)
     state = draft.state
     over = state.reason if state.reason is not None and state.reason.code == MAX_RUNTIME else None
-    if state.spec.sleeps and state.status is Status.PENDING and _all_rest(draft):
+    if state.spec.sleeps and state.status is Status.PENDING and all_rest(draft):
         draft.set(status=Status.RUNNING, ever_ready=True, reason=None)
         draft.order(effects.ClaimCurrent())
     sleep_or_finish(draft, Status.FAILED if over else Status.SUCCEEDED, over)
@@ -156,30 +157,9 @@ def _outlived(draft: DeploymentDraft, member: Member, reason: Reason) -> None:
     if draft.state.status is Status.PENDING:
         draft.finish(Status.FAILED, reason)
     else:
-        _rest(draft, member, reason)
+        rest(draft, member, reason)
         sleep_or_finish(draft, Status.FAILED, reason)
     _fail_held(draft, member, reason)
-
-
-def _rest(draft: DeploymentDraft, member: Member, reason: Reason | None) -> None:
-    """The slot stays empty until the next wake."""
-    draft.set(resting=draft.state.resting | {member.slot})
-    if reason is not None:
-        draft.set(reason=reason)
-
-
-def _all_rest(draft: DeploymentDraft) -> bool:
-    return len(draft.state.resting) >= draft.state.target
-
-
-def sleep_or_finish(draft: DeploymentDraft, status: Status, reason: Reason | None) -> None:
-    """With the last slot at rest there is nothing left to do."""
-    if not _all_rest(draft):
-        return
-    if draft.state.spec.sleeps and draft.state.status is Status.RUNNING:
-        draft.head_for(Goal.ASLEEP)
-    else:
-        draft.finish(status, reason)
 
 
 def _count(draft: DeploymentDraft) -> None:

@@ -7,7 +7,8 @@ from datetime import timedelta
 
 from platformd.domain import effects
 from platformd.domain.deployment.draft import DeploymentDraft
-from platformd.domain.deployment.state import Design
+from platformd.domain.deployment.resting import sleep_or_finish
+from platformd.domain.deployment.state import Design, Status
 from platformd.domain.snapshot import Reason
 
 ROLLED_BACK = "ROLLED_BACK"
@@ -26,3 +27,4 @@ def go_back(draft: DeploymentDraft, good: Design, why: Reason) -> None:
     limit = timedelta(seconds=good.spec.progress_deadline_secs)
     draft.set(reason=replace(why, code=ROLLED_BACK, message=message), progress_deadline=draft.at + limit)
     draft.order(effects.SystemLine(message))
+    sleep_or_finish(draft, Status.FAILED, draft.state.reason)

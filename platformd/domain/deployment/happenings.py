@@ -46,7 +46,7 @@ def _exits(before: Deployment, after: Deployment, event: object) -> Iterator[Not
     if isinstance(event, events.TaskExited):
         ended = (event,)
     elif isinstance(event, events.Recovered):
-        ended = event.ended
+        ended = tuple(end for end in event.ended if isinstance(end, events.TaskExited))
     for exited in ended:
         member = next((known for known in before.members if known.task_id == exited.task_id), None)
         if member is None or member.stage is Stage.ENDING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from platformd.domain import effects, events, policy
 from platformd.domain.deployment.draft import DeploymentDraft
-from platformd.domain.deployment.failure import task_exited
+from platformd.domain.deployment.failure import task_exited, task_stopping
 from platformd.domain.deployment.rollout import STOPPED, phase_of
 from platformd.domain.deployment.sleep import born_asleep
 from platformd.domain.deployment.state import Deployment, Goal, Member, Phase, Stage, Status
@@ -18,7 +18,10 @@ def recovered(draft: DeploymentDraft, event: events.Recovered) -> None:
     before = draft.state
     _leave_quarantine(draft)
     for ended in event.ended:
-        task_exited(draft, ended)
+        if isinstance(ended, events.TaskExited):
+            task_exited(draft, ended)
+        else:
+            task_stopping(draft, ended)
     _meet(draft, event.tasks)
     state = draft.state
     if event.host_restarted and before.members and state.goal is Goal.AWAKE:

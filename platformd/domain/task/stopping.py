@@ -55,8 +55,10 @@ def hurry(draft: TaskDraft, event: commands.Stop) -> None:
 
 
 def begin_stop(draft: TaskDraft, drain: timedelta) -> None:
+    """Out of the balance first, also before it is known to be ready: the gateway may have opened it already, because it
+    fired its wake or was told of it before a crash."""
     draft.set(phase=TaskPhase.STOPPING)
-    if not drain or draft.state.ready_at is None or not draft.spec.serves:
+    if not drain or not draft.spec.serves:
         signal(draft)
         return
     deadline = draft.at + drain + CLOSE_PATIENCE

@@ -73,7 +73,7 @@ def _launched_while_stopping(draft: TaskDraft, event: events.Launched) -> None:
     _launched(draft, event)
     draft.set(phase=TaskPhase.STOPPING)
     if draft.state.stop_stage is StopStage.LAUNCHING:
-        stopping.signal(draft)
+        stopping.begin_stop(draft, policy.DRAIN)
     elif draft.state.stop_stage in (StopStage.KILLED, StopStage.SWEEPING):
         draft.order(effects.Kill())
 
@@ -299,6 +299,13 @@ def pursue(task: Task) -> tuple[TaskEffect, ...]:
     return (*(effects.Report(fact) for fact in _account(task)), *again)
 
 
+def ending(task: Task) -> events.TaskExited | events.TaskStopping:
+    """What its deployment is told of one that is stopping."""
+    if task.exit is not None:
+        return events.TaskExited(task.id, task.exit, task.asked, task.reason)
+    return events.TaskStopping(task.id, task.reason or stopping.TERMINATED, task.asked)
+
+
 def _account(task: Task) -> tuple[events.DeploymentFact, ...]:
     """What its deployment would know of it now, had it heard everything."""
     match task.phase:
@@ -306,10 +313,8 @@ def _account(task: Task) -> tuple[events.DeploymentFact, ...]:
             return (events.TaskReady(task.id, task.address),)
         case TaskPhase.FROZEN:
             return (events.TaskFrozen(task.id),)
-        case TaskPhase.STOPPING if task.exit is not None:
-            return (events.TaskExited(task.id, task.exit, task.asked, task.reason),)
         case TaskPhase.STOPPING:
-            return (events.TaskStopping(task.id, task.reason or stopping.TERMINATED, task.asked),)
+            return (ending(task),)
         case TaskPhase.STOPPED | TaskPhase.FAILED:
             exited = events.TaskExited(task.id, task.exit or Exit(), task.asked, task.reason)
             return (exited, events.TaskEnded(task.id))

@@ -2,7 +2,7 @@
  *   LINES     how many numbered lines (default 0)        SIZE      bytes a line with its newline (default 16)
  *   PAUSE_MS  after each line                            FLOOD_MS  first so long as fast as it can, 100-byte lines
  *   HOSTILE   first NUL, ANSI, invalid UTF-8, a lone CR and one line of so many MB
- *   GATE      a file to wait for before the first line   EXIT_CODE */
+ *   GATE      a file to wait for before the first line   LAST_GATE  another, before the last one   EXIT_CODE */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,11 +34,13 @@ static void hostile(long megabytes) {
     for (long i = 0; i < megabytes; i++) all(block, sizeof block);
     all("\nafter\n", 7);
 }
+static void wait_for(const char *gate) {
+    while (gate && access(gate, F_OK)) usleep(5000);
+}
 int main(void) {
     long lines = number("LINES", 0), size = number("SIZE", 16), pause_ms = number("PAUSE_MS", 0);
     double until = now() + number("FLOOD_MS", 0);
-    const char *gate = getenv("GATE");
-    while (gate && access(gate, F_OK)) usleep(5000);
+    wait_for(getenv("GATE"));
     if (getenv("HOSTILE")) hostile(number("HOSTILE", 1));
     if (getenv("FLOOD_MS")) {
         static char block[64000];
@@ -51,6 +53,7 @@ int main(void) {
         memset(line, '.', size);
         line[snprintf(line, size, "%08ld", i)] = '.';
         line[size - 1] = '\n';
+        if (i == lines - 1) wait_for(getenv("LAST_GATE"));
         all(line, size);
         if (pause_ms) usleep(pause_ms * 1000);
     }
