@@ -47,6 +47,7 @@ from platformd.domain.deployment.images import needed
 from platformd.domain.naming import Addresses
 from platformd.domain.policy import OUTPUT_KEPT
 from platformd.drivers.base import LaunchOrder
+from platformd.drivers.docker.composition import instance
 from platformd.drivers.docker.driver import DockerDriver
 from platformd.drivers.docker.settings import engine_address
 from platformd.drivers.launch_order import task_owner
@@ -198,7 +199,7 @@ def make_retention(
         return uploads.tidy() + artifacts.sweep(known, now - RECORDED_WITHIN)
 
     def images(_: datetime) -> int:
-        return docker.drop_images(needed(store.deployments()))
+        return docker.drop_images(lambda: needed(store.deployments()) | expiring.known_images(store.reader))
 
     rows = of_rows(store, keep_versions, gone)
     others = (Expiring("output", output), Expiring("files", strays), Expiring("images", images))
@@ -229,6 +230,7 @@ def make_yard(
             memory=settings.build_memory << 20,
             at_once=settings.builds_at_once,
             engine=engine_address(settings.docker_host),
+            instance=instance(settings.data_dir),
         ),
         places=Places(
             settings.data_dir,

@@ -24,6 +24,7 @@ from platformd.builds.jobs import ChildFailed, Job, WorkEnded, WorkRefused, end_
 from platformd.builds.places import Places
 from platformd.builds.unpacking import unpack
 from platformd.domain import events
+from platformd.domain.build import image
 from platformd.domain.build import messages as m
 from platformd.domain.build.state import Build
 from platformd.domain.build.state import Origin as AskedBy
@@ -44,13 +45,14 @@ Tell = Callable[[str, object], None]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkshopSettings:
     """`source_limit` and `memory` are in bytes, `at_once` is how many builds there may be; `engine` the address of
-    Docker's."""
+    Docker's, where `instance` tells the images of this data directory from those of others."""
 
     github_url: str
     source_limit: int
     memory: int
     at_once: int
     engine: str
+    instance: str
 
 
 class Workshop:
@@ -209,13 +211,13 @@ class Workshop:
         )
 
     def _make_image(self, job: Job, build: Build) -> object:
-        tag = f"platformd/{build.app_name.lower()}:build-{build.id}"
+        tag = image.name(build)
         order = {
             "engine": self.settings.engine,
             "path": str(self.places.tree(build.id) / (build.recipe.root_dir or "")),
             "dockerfile": build.recipe.dockerfile or "Dockerfile",
             "tag": tag,
-            "labels": {"platformd.build": build.id, "platformd.app": build.app_id},
+            "labels": image.labels(build, self.settings.instance),
             "memory": self.settings.memory,
         }
         env = {"PATH": PATH, "HOME": str(self.places.work(build.id)), "LC_ALL": "C.UTF-8"}

@@ -44,6 +44,12 @@ WHERE created_at < ?1 AND json_valid(snapshot) AND coalesce(snapshot ->> '$.uplo
                  WHERE json_valid(snapshot) AND snapshot ->> '$.default_deployment_spec.artifact_id' IS NOT NULL)
 LIMIT ?2
 """
+_IMAGES = """
+SELECT id FROM builds
+WHERE CASE WHEN json_valid(snapshot) THEN live = 1 OR snapshot ->> '$.image' IS NOT NULL ELSE 1 END
+UNION ALL SELECT snapshot ->> '$.default_deployment_spec.image' FROM apps
+WHERE CASE WHEN json_valid(snapshot) THEN snapshot ->> '$.default_deployment_spec.image' IS NOT NULL END
+"""
 _WRITING = """
 SELECT id FROM tasks WHERE live = 1 OR updated_at >= ?1
 UNION ALL SELECT id FROM deployments WHERE phase != 'done' OR updated_at >= ?1
@@ -72,6 +78,11 @@ def known_uploads(reader: Reader) -> Collection[str]:
     """The SHA-256 of every tree that was sent for a build of which something is still to run."""
     sql = "SELECT snapshot ->> '$.upload' FROM builds WHERE live = 1 AND json_valid(snapshot)"
     return {sha256 for (sha256,) in reader.rows(sql) if sha256 is not None}
+
+
+def known_images(reader: Reader) -> frozenset[str]:
+    """Ids of the builds that have made an image or may be making one, and what apps' defaults name."""
+    return frozenset(name for (name,) in reader.rows(_IMAGES))
 
 
 def forget_deployments(operation: ForgetDeployments, database: SqliteDatabase) -> tuple[str, ...]:

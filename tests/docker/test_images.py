@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import tempfile
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from platformd.domain.build.image import BUILD, BUILT_BY
 from platformd.domain.events import ImageFound, ImageWanted, LaunchFailed, Probed, Swept
 from platformd.drivers.base import LaunchOrder
 from platformd.drivers.docker import Credentials
@@ -60,6 +62,30 @@ def again(order: LaunchOrder, digest: str) -> LaunchOrder:
     return replace(order, task_id=new_id(), image_digest=digest)
 
 
+def drop(rig: DockerRig, *needed: str) -> int:
+    return rig.driver.drop_images(lambda: frozenset(needed))
+
+
+def built(engine: DockerEngine, instance: str, base: str = APP) -> tuple[str, str, str]:
+    """An image as a build of the data directory `instance` makes it: its build's id, its name, its own id."""
+    build = new_id()
+    name = f"platformd/shop:build-{build}"
+    with engine.client() as client:
+        made = client.build(
+            fileobj=io.BytesIO(f"FROM {base}\n".encode()),
+            tag=name,
+            labels={BUILD: build, BUILT_BY: instance},
+            decode=True,
+        )
+        assert not [line for line in made if "error" in line]
+        return build, name, str(client.inspect_image(name)["Id"])
+
+
+def there(engine: DockerEngine, *names: str) -> list[str]:
+    with engine.client() as client:
+        return [name for name in names if client.images(name=name)]
+
+
 def test_a_missing_image_is_pulled_and_pinned(engine: DockerEngine, rig: DockerRig) -> None:
     with registry() as host:
         publish(engine, f"{host}/team/app:1")
@@ -86,18 +112,58 @@ def test_what_was_pulled_goes_when_nobody_needs_it(engine: DockerEngine, rig: Do
         digest = rig.facts(order, ImageFound)[0].digest
         rig.running()  # of an image that nobody pulled
         eventually((rig.data_dir / "images.json").exists)
-        assert rig.driver.drop_images(frozenset({digest})) == 0
-        assert rig.driver.drop_images(frozenset()) == 0
+        assert drop(rig, digest) == 0
+        assert drop(rig) == 0
         rig.driver.kill(rig.task(order))
         rig.wait(order, Swept)
-        assert rig.driver.drop_images(frozenset({f"{host}/team/kept:1"})) == 0
+        assert drop(rig, f"{host}/team/kept:1") == 0
         rig.restart()
         eventually(lambda: rig.driver.engine.met)
-        assert rig.driver.drop_images(frozenset({"another"})) == 1
+        assert drop(rig, "another") == 1
         with engine.client() as client:
             assert client.images(name=f"{host}/team/kept") == []
             assert client.images(name=APP)
-        assert rig.driver.drop_images(frozenset()) == 0
+        assert drop(rig) == 0
+
+
+def test_what_was_built_goes_when_nobody_needs_it(engine: DockerEngine, rig: DockerRig) -> None:
+    """Not while its id, its name or its build is needed, nor a container made of it; nor what is others'."""
+    eventually(lambda: rig.driver.engine.met)
+    build, name, digest = built(engine, rig.instance)
+    _, others, _ = built(engine, "another")
+    for needed in (build, name, digest):
+        assert drop(rig, needed) == 0
+    order = rig.running(image=name)
+    assert drop(rig) == 0
+    rig.driver.kill(rig.task(order))
+    rig.wait(order, Swept)
+    with engine.client() as client:
+        told = client.build(fileobj=io.BytesIO(f"FROM {name}\n".encode()), tag="mine:1", decode=True)
+        assert not [line for line in told if "error" in line]
+        assert client.inspect_image("mine:1")["Config"]["Labels"][BUILD] == build
+    assert there(engine, name, others, "mine:1", APP) == [name, others, "mine:1", APP]
+    assert drop(rig) == 1
+    assert there(engine, name, others, "mine:1", APP) == [others, "mine:1", APP]
+    assert drop(rig) == 0
+    with engine.client() as client:
+        client.remove_image("mine:1")
+        client.remove_image(others)
+
+
+def test_a_build_that_ends_while_images_are_looked_for_keeps_its_own(
+    engine: DockerEngine, rig: DockerRig
+) -> None:
+    eventually(lambda: rig.driver.engine.met)
+    built(engine, rig.instance)
+    late: list[str] = []
+
+    def needed() -> frozenset[str]:
+        late.append(built(engine, rig.instance)[1])
+        return frozenset()
+
+    assert rig.driver.drop_images(needed) == 1
+    assert there(engine, *late) == late
+    assert drop(rig) == 1
 
 
 def test_two_tasks_share_one_pull(engine: DockerEngine, rig: DockerRig) -> None:

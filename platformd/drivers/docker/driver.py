@@ -15,6 +15,7 @@ from platformd.domain.spec import StopPolicy
 from platformd.domain.task import Task
 from platformd.drivers.base import LaunchOrder, Sink, Usage
 from platformd.drivers.docker.adoption import Adoptions
+from platformd.drivers.docker.built import Built
 from platformd.drivers.docker.creations import Creations
 from platformd.drivers.docker.ends import Ends
 from platformd.drivers.docker.engine import Engine
@@ -67,6 +68,7 @@ class DockerDriver:
         self._ends = Ends(engine, workers, facts)
         facts.conclude = self._ends.conclude
         self._pulled = pulled = Pulled(engine, settings.data_dir)
+        self._built = Built(engine, settings.instance)
         images = Images(
             engine,
             streams,
@@ -168,9 +170,10 @@ class DockerDriver:
     def end(self, task: Task, stop: StopPolicy) -> None:
         self._ends.and_wait(self._run_of(task), stop)
 
-    def drop_images(self, needed: Collection[str]) -> int:
-        """Remove images that were pulled here and are none of `needed`, names and digests: how many went. Blocks."""
-        return self._pulled.drop(needed)
+    def drop_images(self, needed: Callable[[], Collection[str]]) -> int:
+        """Remove images that were pulled or built here and are none of what `needed()` names, by name, digest or the id
+        of their build: how many went. Blocks."""
+        return self._pulled.drop(needed) + self._built.drop(needed)
 
     def put_away(self) -> None:
         self._spares.put_away()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,12 +34,13 @@ class Pulled:
                 self._noted.setdefault(str(details["Id"]), set()).add(reference)
                 self._write()
 
-    def drop(self, needed: Collection[str]) -> int:
-        """Remove those that are none of `needed` (names, and digests as deployments are pinned to): how many went. The
-        engine refuses for one that a container is made of, and it stays."""
+    def drop(self, needed: Callable[[], Collection[str]]) -> int:
+        """Remove those that are none of what `needed()` names (names, and digests as deployments are pinned to): how
+        many went. The engine refuses for one that a container is made of, and it stays."""
         with self._lock:
             noted = {image_id: frozenset(references) for image_id, references in self._noted.items()}
-        return sum(self._drop(image_id, references, needed) for image_id, references in noted.items())
+        kept = needed() if noted else ()
+        return sum(self._drop(image_id, references, kept) for image_id, references in noted.items())
 
     def _drop(self, image_id: str, references: Collection[str], needed: Collection[str]) -> bool:
         try:
@@ -50,20 +51,13 @@ class Pulled:
             if any(name in needed for name in _names_of(details, references)):
                 return False
             for own in _own_references(details, references):
-                self._remove(own)
+                remove_image(self._engine, own)
         except (EngineAway, EngineError) as error:
             _log.debug("an image stays", image=image_id, detail=str(error))
             return False
         self._forget(image_id)
         _log.info("an image that nobody needs was removed", image=image_id, references=sorted(references))
         return True
-
-    def _remove(self, reference: str) -> None:
-        try:
-            self._engine.call(lambda client: client.remove_image(reference))
-        except EngineError as error:
-            if not error.missing:  # its last name took the others along
-                raise
 
     def _inspect(self, reference: str) -> Mapping[str, Any] | None:
         try:
@@ -87,6 +81,15 @@ class Pulled:
             draft.replace(self._path)
         except OSError as error:  # then it stays on the engine's disk for ever, and nothing worse
             _log.warning("what was pulled cannot be noted", error=str(error))
+
+
+def remove_image(engine: Engine, reference: str) -> None:
+    """Take that name from an image; with its last one it goes. Never forced."""
+    try:
+        engine.call(lambda client: client.remove_image(reference))
+    except EngineError as error:
+        if not error.missing:  # its last name took the others along
+            raise
 
 
 def _names_of(details: Mapping[str, Any], references: Collection[str]) -> Iterator[str]:
