@@ -157,7 +157,7 @@ class Context:
     - `metrics()` is what Prometheus is told; it reads rows, so it runs on a thread;
     - `built` are the views of sources and of what `builds` makes;
     - `trees` are those that were sent for builds;
-    - `longest_upload` is in bytes, of an artifact.
+    - `longest_upload` is in bytes, of an artifact; a trigger waits `trigger_secs` for its build.
     """
 
     settings: Settings
@@ -189,3 +189,4 @@ class Context:
     recovering: Callable[[], bool] = lambda: False
     metrics: Callable[[], bytes] = metrics.exposition
     longest_upload: int = 1 << 30
+    trigger_secs: float = 300.0

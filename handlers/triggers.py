@@ -20,7 +20,6 @@ from platformd.domain.source import Source
 from platformd.domain.spec import DeploymentSpec
 from platformd.errors import Conflict, PlatformError
 
-PATIENCE_SECS = 300.0
 _MADE = "Deployment created and scheduler notified"
 
 
@@ -99,17 +98,18 @@ class TriggerHandler(DeploymentHandler):
 
     async def _deployed(self, build_id: str) -> str:
         """The deployment that came of the build; the problem that stands for it when none did."""
-        deadline = clock.monotonic() + PATIENCE_SECS
+        patience = self.context.trigger_secs
+        deadline = clock.monotonic() + patience
         while True:
             shown = self.read(self.context.built.build, build_id)
             outcome = _outcome(shown)
             if outcome is not None:
                 return outcome
-            left = deadline - clock.monotonic()
-            changed = self.context.hub.wait_revision("build", build_id, shown["revision"], max(left, 0))
-            if left <= 0 or not await self.unless_closed(changed):
+            left = max(deadline - clock.monotonic(), 0)
+            changed = self.context.hub.wait_revision("build", build_id, shown["revision"], left)
+            if not await self.unless_closed(changed):
                 raise PlatformError(
-                    f"build {build_id} is not done after {PATIENCE_SECS:g} s; it goes on, and is deployed when it "
+                    f"build {build_id} is not done after {patience:g} s; it goes on, and is deployed when it "
                     f"succeeds: see /api/v1/builds/{build_id}",
                     code="BUILD_UNFINISHED",
                     status=504,

@@ -45,6 +45,7 @@ class Platform:
 
     start_secs = 0.0
     share = 1
+    program: tuple[str, ...] = ("-m", "platformd")
 
     def __init__(self, data_dir: Path, *flags: str, env: Mapping[str, str] | None = None) -> None:
         self.data_dir = data_dir
@@ -63,7 +64,7 @@ class Platform:
 
     def launch(self, **env: str) -> None:
         """Begin to start: what may be killed at any instant from here on."""
-        command = [sys.executable, "-m", "platformd", "serve", "--data-dir", str(self.data_dir)]
+        command = [sys.executable, *self.program, "serve", "--data-dir", str(self.data_dir)]
         command += ["--port", "0", "--gateway-port", "0", "--log-format", "json", *self.flags]
         with self.log.open("a") as log:
             self.process = subprocess.Popen(

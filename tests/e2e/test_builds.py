@@ -153,6 +153,40 @@ def test_a_command_that_fails_answers_with_its_last_lines(server, git_host, toke
     assert build_of(server, answer.json["build_id"])["reason"]["exit_code"] == 3
 
 
+class Impatient(Platform):
+    """Composed like any other, but for a trigger's patience: a second."""
+
+    program = (
+        "-c",
+        "import dataclasses\n"
+        "from platformd import app\n"
+        "from platformd.__main__ import main\n"
+        "usual = app.make_context\n"
+        "def composed(*args, **parts): return dataclasses.replace(usual(*args, **parts), trigger_secs=1.0)\n"
+        "app.make_context = composed\n"
+        "main()\n",
+    )
+
+
+def test_a_build_that_takes_longer_than_its_trigger_waits_goes_on_and_is_deployed(git_host, data_dir):
+    server = Impatient(data_dir, "--github-url", git_host.url)
+    try:
+        app_id = app_of(server.start(), git_host, "long", "until test -e $HOME/enough; do sleep 0.1; done")
+        made = server.api("POST", "/tokens", {"name": "ci", "scope": "deploy"}).json
+        answer = trigger(server, app_id, {"Authorization": f"Bearer {made['token']}"})
+        assert (answer.status, answer.json["code"]) == (504, "BUILD_UNFINISHED")
+        build = build_of(server, answer.json["build_id"])
+        assert (build["state"], build["deployment_id"]) == ("running", None)
+        in_phase(server, build["id"], "building")
+        (data_dir / "builds" / "cache" / app_id / "enough").touch()
+        build = settled(server, build["id"])
+        assert (build["state"], build["attempt"]) == ("succeeded", 1)
+        deployment = server.wait(build["deployment_id"], lambda d: d["status"] == "running")
+        assert (deployment["build_id"], server.get(host_of(deployment)).status) == (build["id"], 200)
+    finally:
+        server.destroy()
+
+
 def test_without_a_source_or_a_token_there_is_nothing_to_trigger(server, git_host, token):
     app_id = make_app(server, "bare")
     assert server.api("POST", f"/apps/{app_id}/deploy/trigger", {}).status == 401
