@@ -226,6 +226,7 @@ def make_yard(
     workshop = Workshop(
         settings=WorkshopSettings(
             github_url=settings.github_url,
+            github_ssh_url=settings.github_by_ssh,
             source_limit=settings.build_source_limit << 20,
             memory=settings.build_memory << 20,
             at_once=settings.builds_at_once,

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
+from urllib.parse import urlsplit
 
 from platformd import setting_kinds as kind
 
@@ -122,6 +123,13 @@ class Settings:
         About(kind.ENGINE, "The Docker engine. Default: `$DOCKER_HOST`, else `unix:///var/run/docker.sock`."),
     ] = None
     github_url: Annotated[str, About(kind.URL, "Where sources are cloned from.")] = "https://github.com"
+    github_ssh_url: Annotated[
+        str | None,
+        About(
+            kind.SSH_URL,
+            "Where sources with an `ssh_key` are cloned from. Default: `ssh://git@` the host of `--github-url`.",
+        ),
+    ] = None
     github_api_url: Annotated[str, About(kind.URL, "GitHub's API.")] = "https://api.github.com"
     build_timeout: Annotated[
         int, About(kind.SECONDS, "How long a build may take, from its turn to its end, in seconds.")
@@ -145,6 +153,12 @@ class Settings:
     def database_path(self) -> Path:
         """The SQLite file."""
         return self.database or self.data_dir / "platformd.db"
+
+    @property
+    def github_by_ssh(self) -> str:
+        """Below what sources with an `ssh_key` lie."""
+        host = urlsplit(self.github_url).hostname or ""
+        return self.github_ssh_url or f"ssh://git@{f'[{host}]' if ':' in host else host}"
 
     @property
     def api_on_loopback(self) -> bool:

@@ -130,10 +130,18 @@ def _network(value: object) -> Network:
 
 
 def _url(value: object) -> str:
+    return _url_of(value, ("http", "https"), "https://github.example.com")
+
+
+def _ssh_url(value: object) -> str:
+    return _url_of(value, ("ssh",), "ssh://git@github.example.com:2222")
+
+
+def _url_of(value: object, schemes: tuple[str, ...], example: str) -> str:
     text = _text(value).rstrip("/")
     parts = _split(text)
-    if parts is None or parts[0] not in ("http", "https") or not parts[1] or "?" in text or "#" in text:
-        raise ValueError("must be a URL, such as https://github.example.com")
+    if parts is None or parts[0] not in schemes or not parts[1] or "?" in text or "#" in text:
+        raise ValueError(f"must be a URL, such as {example}")
     return text
 
 
@@ -243,6 +251,7 @@ DOMAIN = Kind("NAME", _domain)
 NETWORKS = Kind("CIDR", _several(_network), many=True)
 ORIGINS = Kind("ORIGIN", _several(_origin), many=True)
 URL = Kind("URL", _url)
+SSH_URL = Kind("URL", _ssh_url)
 ENGINE = Kind("URL", _engine)
 DATABASE = Kind("URL", _database)
 PORT_RANGE = Kind("FIRST-LAST", _port_range)

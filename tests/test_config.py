@@ -39,6 +39,7 @@ SAMPLES: dict[str, tuple[str, object]] = {
     "gateway_errors": ("brief", "brief"),
     "docker_host": ("tcp://10.0.0.1:2375", "tcp://10.0.0.1:2375"),
     "github_url": ("https://git.example.com/", "https://git.example.com"),
+    "github_ssh_url": ("ssh://git@git.example.com:2222/", "ssh://git@git.example.com:2222"),
     "github_api_url": ("https://git.example.com/api/v3", "https://git.example.com/api/v3"),
     "build_timeout": ("60", 60),
     "build_source_limit": ("16", 16),
@@ -87,6 +88,8 @@ BAD = [
     ("docker_host", "/var/run/docker.sock", "unix:///"),
     ("docker_host", "unix://", "unix:///"),
     ("github_url", "github.com", "URL"),
+    ("github_url", "ssh://git@github.com", "URL"),
+    ("github_ssh_url", "https://github.com", "URL"),
     ("github_url", "https://", "URL"),
     ("github_url", "https://x:99999", "URL"),
     ("github_url", "https://x/?a=b", "URL"),
@@ -299,6 +302,15 @@ def test_what_follows_from_where_it_listens() -> None:
     assert Settings(data_dir=Path("/x"), gateway_host="::", gateway_errors="full").full_gateway_errors
     loopback = {"127.0.0.1": True, "127.9.9.9": True, "::1": True, "localhost": True, "example.com": False}
     assert {host: config.is_loopback(host) for host in loopback} == loopback
+
+
+def test_where_ssh_keys_open_a_source() -> None:
+    def place(**given: str) -> str:
+        return load({"data_dir": "/data", **given}, {}).github_by_ssh
+
+    assert place() == "ssh://git@github.com"
+    assert place(github_url="http://[::1]:8080/git") == "ssh://git@[::1]"
+    assert place(github_ssh_url="ssh://ada@ssh.github.com:443") == "ssh://ada@ssh.github.com:443"
 
 
 @given(st.sampled_from(TABLE), st.text(max_size=40))

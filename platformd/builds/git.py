@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import os
 import re
+import shlex
 import shutil
 import signal
 import threading
@@ -67,11 +68,18 @@ _REFUSED = (
     "returned error: 403",
     "returned error: 401",
 )
+_MISSING = re.compile(r"repository.* not found|does not appear to be a git repository")
+# With what git closes when ssh has failed, whatever ssh said.
+_SAYS_NOTHING = (
+    "fatal: could not read from remote repository",
+    "please make sure you have the correct access rights",
+    "and the repository exists",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Origin:
-    """A repository "owner/name" below `base` (https://github.com), and what opens it."""
+    """A repository "owner/name" below `base` (https://github.com, ssh://git@github.com), and what opens it."""
 
     base: str
     repository: str
@@ -79,15 +87,12 @@ class Origin:
     ssh_key: str | None = field(default=None, repr=False)
 
     @property
-    def by_ssh(self) -> bool:
-        return self.ssh_key is not None and self.token is None
+    def scheme(self) -> str:
+        return urlsplit(self.base).scheme
 
     @property
     def url(self) -> str:
-        if not self.by_ssh:
-            return f"{self.base.rstrip('/')}/{self.repository}.git"
-        host = urlsplit(self.base).hostname or ""
-        return f"ssh://git@{host}/{self.repository}.git"
+        return f"{self.base.rstrip('/')}/{self.repository}.git"
 
 
 class Git:
@@ -111,7 +116,7 @@ class Git:
         """Fetch `ref`, else the head of `branch`, into the job's tree. `found` is told the commit before anything is
         written, and may raise. WorkRefused says why it cannot be."""
         with self._mirror(app_id) as mirror, _credentials(self._places.work(job.build_id), origin) as env:
-            run = _Run(job, mirror, {**env, **self._ssh(origin, env)}, self._limit)
+            run = _Run(job, mirror, {**env, "GIT_SSH_COMMAND": self._ssh(env)}, self._limit)
             try:
                 sha = run.fetch(origin.url, branch=branch, ref=ref)
                 commit = run.describe(sha)
@@ -153,12 +158,17 @@ class Git:
                 stale.unlink(missing_ok=True)
             yield mirror
 
-    def _ssh(self, origin: Origin, env: Mapping[str, str]) -> dict[str, str]:
-        if not origin.by_ssh:
-            return {}
-        known = self._places.known_hosts()
-        options = "-F /dev/null -o BatchMode=yes -o IdentitiesOnly=yes -o StrictHostKeyChecking=accept-new"
-        return {"GIT_SSH_COMMAND": f"ssh {options} -o UserKnownHostsFile='{known}' -i '{env['HOME']}/key'"}
+    def _ssh(self, env: Mapping[str, str]) -> str:
+        """A server is believed the first time, and from then on by the key it had."""
+        options = {
+            "BatchMode": "yes",
+            "IdentitiesOnly": "yes",
+            "IdentityFile": _as_path(f"{env['HOME']}/key"),
+            "StrictHostKeyChecking": "accept-new",
+            "UserKnownHostsFile": _as_path(str(self._places.known_hosts())),
+        }
+        words = [f"-o{name}={value}" for name, value in options.items()]
+        return shlex.join(["ssh", "-F", "/dev/null", *words])
 
 
 class _Run:
@@ -253,7 +263,7 @@ def _credentials(folder: Path, origin: Origin) -> Iterator[dict[str, str]]:
     home = folder / "git"
     home.mkdir(mode=0o700)
     try:
-        if origin.by_ssh and origin.ssh_key is not None:
+        if origin.scheme == "ssh" and origin.ssh_key is not None:
             key = os.open(home / "key", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             with open(key, "w", encoding="utf-8") as file:
                 file.write(origin.ssh_key.strip() + "\n")
@@ -263,8 +273,7 @@ def _credentials(folder: Path, origin: Origin) -> Iterator[dict[str, str]]:
 
 
 def _environment(home: Path, origin: Origin) -> dict[str, str]:
-    scheme = urlsplit(origin.url).scheme
-    config = {**_QUIET, f"protocol.{scheme}.allow": "always"}
+    config = {**_QUIET, f"protocol.{origin.scheme}.allow": "always"}
     if origin.token is not None:
         both = base64.b64encode(f"x-access-token:{origin.token}".encode()).decode()
         config[f"http.{origin.base.rstrip('/')}/.extraHeader"] = f"Authorization: Basic {both}"
@@ -287,11 +296,16 @@ def _environment(home: Path, origin: Origin) -> dict[str, str]:
     return env
 
 
+def _as_path(path: str) -> str:
+    """As ssh reads it: whole in spite of spaces, and without a meaning for %."""
+    return '"' + path.replace("%", "%%") + '"'
+
+
 def _refusal(failure: ChildFailed, origin: Origin, limit: int) -> WorkRefused:
     """What git says, sorted by what can be done about it."""
-    said = "\n".join(failure.last_lines)
-    low = said.lower()
-    words = failure.last_lines[-1] if failure.last_lines else str(failure)
+    said = [line for line in failure.last_lines if not line.lower().startswith(_SAYS_NOTHING)]
+    low = "\n".join(said).lower()
+    words = said[-1] if said else str(failure)
     if any(word in low for word in _CUT_OFF) or failure.code == -signal.SIGXFSZ:
         return WorkRefused(
             "SOURCE_TOO_LARGE", f"the repository needs more than {limit} bytes; raise --build-source-limit"
@@ -300,10 +314,16 @@ def _refusal(failure: ChildFailed, origin: Origin, limit: int) -> WorkRefused:
         return WorkRefused(
             "SOURCE_REF_NOT_FOUND", f"{origin.repository} does not have what was asked for: {words}"
         )
+    if "host key verification failed" in low:
+        message = (
+            f"{origin.url} is answered by a server with another key than the one it had; if that is right, take its "
+            "line out of builds/mirrors/known_hosts in the data directory"
+        )
+        return WorkRefused("SOURCE_UNTRUSTED", message, failure.last_lines)
     if any(word in low for word in _REFUSED):
         message = f"{origin.url} does not let us in: {words}; check the source's access_token or ssh_key"
         return WorkRefused("SOURCE_UNAUTHORIZED", message, failure.last_lines)
-    if "not found" in low:
+    if _MISSING.search(low):
         message = f"there is no repository {origin.url}, or not for this access_token: {words}"
         return WorkRefused("SOURCE_NOT_FOUND", message, failure.last_lines)
     return WorkRefused("SOURCE_UNAVAILABLE", f"{origin.url} cannot be fetched: {words}", failure.last_lines)

@@ -48,6 +48,7 @@ class WorkshopSettings:
     Docker's, where `instance` tells the images of this data directory from those of others."""
 
     github_url: str
+    github_ssh_url: str
     source_limit: int
     memory: int
     at_once: int
@@ -203,11 +204,13 @@ class Workshop:
                 None if sealed is None else self._vault.unseal(sealed, context=sealed_for(build.app_id, name))
             )
 
+        token, ssh_key = opened("access_token"), opened("ssh_key")
+        by_ssh = ssh_key is not None and token is None
         return Origin(
-            base=self.settings.github_url,
+            base=self.settings.github_ssh_url if by_ssh else self.settings.github_url,
             repository=build.repository,
-            token=opened("access_token"),
-            ssh_key=opened("ssh_key"),
+            token=token,
+            ssh_key=ssh_key,
         )
 
     def _make_image(self, job: Job, build: Build) -> object:
