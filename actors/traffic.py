@@ -271,21 +271,18 @@ class GatewayTraffic:
         self._directory.tell(Key("deployment", deployment_id), message, Lane.FACT)
 
     def _count(self, deployments: Mapping[str, Mapping[str, Any]]) -> None:
+        """The last requests of a deployment may end with it, or after it."""
+        unknown = deployments.keys() - self.loads.keys()
+        if unknown:
+            self.loads.update((id, Load()) for id in self._store.living(unknown))
         for deployment_id, seen in deployments.items():
             load = self.loads.get(deployment_id)
             if load is None:
-                if self._is_over(deployment_id):
-                    continue
-                load = self.loads[deployment_id] = Load()
+                continue
             load.inflight, load.held = seen["inflight"], seen["held"]
             _count_up(load.requests, seen["requests"])
             if (demand := seen.get("demand")) is not None:
                 self._tell(deployment_id, events.DemandMeasured(*demand))
-
-    def _is_over(self, deployment_id: str) -> bool:
-        """Its last requests ended with it, or after it."""
-        state = self._store.deployment(deployment_id)
-        return state is None or state.status.final
 
 
 def _count_up(total: dict[str, int], more: Mapping[str, int]) -> None:

@@ -112,6 +112,14 @@ class Reader:
         """Ids of those that are neither asleep nor done."""
         return [id for (id,) in self.rows("SELECT id FROM deployments WHERE awake = 1")]
 
+    def living(self, ids: Iterable[str]) -> set[str]:
+        """Those of `ids` that have not ended."""
+        sql = (
+            "SELECT id FROM deployments WHERE id IN (SELECT value FROM json_each(?)) "
+            "AND status IN ('pending', 'running')"
+        )
+        return {id for (id,) in self.rows(sql, json.dumps(list(ids)))}
+
     def dormant(
         self, awake: Iterable[str], app_id: str | None, offset: int, limit: int
     ) -> tuple[list[str], int]:

@@ -8,7 +8,7 @@ views read through `reader` and so never show what a crash could take back.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import TypeVar
@@ -151,6 +151,12 @@ class Store:
         for state in self.reader.all(Deployment):
             newest = unsaved.get(state.id, state)
             yield newest if isinstance(newest, Deployment) else state
+
+    def living(self, ids: Iterable[str]) -> set[str]:
+        """Those of `ids` that have not ended, as `deployment` sees them."""
+        unsaved = self._writer.all_unsaved(Deployment)
+        ended = {state.id for state in unsaved if isinstance(state, Deployment) and state.status.final}
+        return self.reader.living(ids) - ended
 
     def routes(self, app_id: str | None = None) -> Iterator[Route]:
         """Where every hostname leads, or every one of an app."""
