@@ -38,6 +38,9 @@ class EventSource:
     async def oldest_after_gap(self, context: Context, after: int) -> int | None:
         return await on_thread(context.views.oldest_event_after_gap, after)
 
+    async def lost(self, context: Context) -> int:
+        return await on_thread(context.views.last_event_lost)
+
     async def changed(self, context: Context, after: int, within: float) -> bool:
         return await context.hub.wait_event(self.filter, after, within)
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from handlers.context import Context
-from handlers.sources import Line, Source, payloads
+from handlers.sources import Line, Portion, Source, payloads
 from handlers.sse import Format, Reader, framed
 from platformd.observability import get_logger
 
@@ -33,6 +33,9 @@ class Feeds:
         self._context = context
         self._feeds: dict[Source, Feed] = {}
 
+    def __len__(self) -> int:
+        return len(self._feeds)
+
     async def follow(self, source: Source, reader: Reader) -> None:
         """Gives `reader` everything after its position until it is closed."""
         if not await self._catch_up(source, reader):
@@ -40,7 +43,9 @@ class Feeds:
         # No await from the comparison in `_catch_up` to here: the reader stands where the feed does, or further.
         feed = self._feeds.get(source)
         if feed is None:
-            feed = self._feeds[source] = Feed(self._context, source, reader.position, self._forget)
+            feed = self._feeds[source] = Feed(
+                self._context, source, reader.position, reader.lost, self._forget
+            )
         feed.add(reader)
         try:
             await reader.closed
@@ -59,7 +64,10 @@ class Feeds:
                 feed.repeat(reader)
                 return reader.is_open
             goal = feed.position if feed is not None else 0
-            lines, upto = await source.read(self._context, reader.position, PAGE)
+            (lines, upto), lost = await read_whole(self._context, source, reader.position, PAGE, reader.lost)
+            if lost > reader.lost:
+                reader.tell_gap(reader.position, first_id(lines))
+                reader.lost = lost
             if not await send_history(reader, lines):
                 return False
             if len(lines) < PAGE:
@@ -81,9 +89,10 @@ class Feed:
     """
 
     def __init__(
-        self, context: Context, source: Source, position: int, ended: Callable[[Source], None]
+        self, context: Context, source: Source, position: int, lost: int, ended: Callable[[Source], None]
     ) -> None:
         self.position = position
+        self._lost = lost
         self._context = context
         self._source = source
         self._ended = ended
@@ -139,7 +148,9 @@ class Feed:
             try:
                 await asyncio.sleep(0)
                 state = source.ended(context)
-                lines, upto = await source.read(context, self.position, BATCH)
+                (lines, upto), lost = await read_whole(context, source, self.position, BATCH, self._lost)
+                if lost > self._lost:
+                    self._tell_gap(lost, first_id(lines))
                 if lines:
                     finished = None
                     self._deliver(lines)
@@ -156,6 +167,15 @@ class Feed:
                 self.position = max(self.position, upto)
             finally:
                 changed.cancel()
+
+    def _tell_gap(self, lost: int, oldest: int) -> None:
+        """Who joins later finds it out by a read of its own."""
+        for reader in tuple(self._readers):
+            if reader.position < lost:
+                reader.tell_gap(reader.position, oldest)
+        self._lost = self._known_from = lost
+        self._recent.clear()
+        self._recent_size = 0
 
     def _deliver(self, lines: list[Line]) -> None:
         first, last = lines[0][0], lines[-1][0]
@@ -177,12 +197,30 @@ class Feed:
         self._recent.extend(lines)
         self._recent_size += sum(len(data) for _, data in lines)
         while self._recent_size > REMEMBERED:
-            self._known_from, forgotten = self._recent.popleft()
+            id, forgotten = self._recent.popleft()
+            self._known_from = max(self._known_from, id)
             self._recent_size -= len(forgotten)
 
     def _end(self, state: dict[str, Any]) -> None:
         for reader in tuple(self._readers):
             reader.end(reader.format.event("end", state, id=max(reader.position, self.position)))
+
+
+def first_id(lines: list[Line]) -> int:
+    return lines[0][0] if lines else 0
+
+
+async def read_whole(
+    context: Context, source: Source, after: int, limit: int, lost: int
+) -> tuple[Portion, int]:
+    """What `source` has above the id `after`, and up to which id something is lost: more than `lost`, of which the
+    reader knows, when entries went faster than they were read. What went meanwhile may have left a hole: so again."""
+    while True:
+        portion = await source.read(context, after, limit)
+        now_lost = await source.lost(context) if portion.lines else lost
+        if now_lost <= max(lost, after):
+            return portion, lost
+        lost = now_lost
 
 
 async def send_history(reader: Reader, lines: list[Line]) -> bool:

@@ -34,6 +34,7 @@ class Following(Handler):
     async def stream(self, source: Source, *, tail: int, after: int | UnsetType) -> None:
         """The last `tail` and what comes, or all above the id `after`; a reconnecting EventSource's id beats both."""
         resume = self._resume_after(after)
+        lost = await source.lost(self.context)
         history = []
         if resume is None:
             last = await source.last_id(self.context)
@@ -47,7 +48,7 @@ class Following(Handler):
         if self.request.method == "HEAD":
             self._announce()
             return
-        reader = self._open(position)
+        reader = self._open(position, lost)
         try:
             reader.send_own(reader.format.greeting)
             if resume:
@@ -81,22 +82,20 @@ class Following(Handler):
     async def _tell_gap(self, source: Source, resume: int, reader: Reader) -> None:
         oldest = await source.oldest_after_gap(self.context, resume)
         if oldest is not None:
-            detail = "entries between are no longer kept; going on with the oldest kept"
-            gap = {"code": "NOT_KEPT", "after": resume, "oldest": oldest, "detail": detail}
-            reader.send_own(reader.format.event("gap", gap))
+            reader.tell_gap(resume, oldest)
 
     def _announce(self) -> None:
         self.set_header("Content-Type", accepted(self.request.headers.get("Accept", "")).value)
         self.set_header("X-Accel-Buffering", "no")
         self.set_header("Server-Timing", self.timing())
 
-    def _open(self, position: int) -> Reader:
+    def _open(self, position: int, lost: int) -> Reader:
         self._announce()
         self.flush()
         chunked = self.request.version == "HTTP/1.1"
         format = accepted(self.request.headers.get("Accept", ""))
         connection: Any = self.request.connection
-        self._reader = Reader(connection.stream, format, position, chunked=chunked)
+        self._reader = Reader(connection.stream, format, position, lost, chunked=chunked)
         caller = self.caller
         self.streams.add(self._reader, lambda: self.authentication.still_valid(caller))
         return self._reader

@@ -45,6 +45,9 @@ class Source(Protocol):
     async def oldest_after_gap(self, context: Context, after: int) -> int | None:
         """The oldest id that is kept (0: none), when something above `after` is not kept any more; else None."""
 
+    async def lost(self, context: Context) -> int:
+        """The highest id that is not kept any more; 0 when there is none."""
+
     async def changed(self, context: Context, after: int, within: float) -> bool:
         """True as soon as there may be something above `after`, False when nothing was heard for so many seconds."""
 
@@ -87,6 +90,9 @@ class LogSource:
 
     async def oldest_after_gap(self, context: Context, after: int) -> int | None:
         return await on_thread(context.logs.oldest_after_gap, self.deployment_id, after, self.task_id)
+
+    async def lost(self, context: Context) -> int:
+        return await on_thread(context.logs.lost, self.deployment_id, self.task_id)
 
     async def changed(self, context: Context, after: int, within: float) -> bool:
         hub, id = context.hub, self.deployment_id

@@ -65,11 +65,13 @@ def framed(payload: bytes) -> bytes:
 
 
 class Reader:
-    """One client of a stream. `position` is the id of the last entry it was given."""
+    """One client of a stream. `position` is the id of the last entry it was given; what is missing up to the id `lost`
+    it knows of, or never asked for."""
 
-    def __init__(self, stream: IOStream, format: Format, position: int, *, chunked: bool) -> None:
+    def __init__(self, stream: IOStream, format: Format, position: int, lost: int, *, chunked: bool) -> None:
         self.format = format
         self.position = position
+        self.lost = lost
         self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._stream = stream
         self._chunked = chunked
@@ -115,6 +117,12 @@ class Reader:
                 self.drop("the reader stands still")
             await asyncio.sleep(0)
         return self.is_open
+
+    def tell_gap(self, after: int, oldest: int) -> None:
+        """Something after the id `after` is not kept any more; `oldest` comes next (0: nothing yet)."""
+        detail = "entries between are no longer kept; going on with the oldest kept"
+        gap = {"code": "NOT_KEPT", "after": after, "oldest": oldest, "detail": detail}
+        self.send_own(self.format.event("gap", gap))
 
     def tick(self, now: float) -> None:
         """Called each second: pings, and gives up on a client that takes nothing any more."""

@@ -151,6 +151,10 @@ class Views:
         """The oldest event's id (0: there is none) when one above `id` is not kept any more; else None."""
         return events.oldest_after_gap(self._reader, id)
 
+    def last_event_lost(self) -> int:
+        """The highest id that is not kept any more; 0 when everything is."""
+        return events.forgotten(self._reader)
+
     def _page(
         self, kind: type[T], page: Page, render: Callable[[T], Json], filters: Mapping[str, object]
     ) -> Json:

@@ -91,9 +91,15 @@ class LogStore:
         if folder is None:
             return None
         first = min((known.log.firsts[0] for known in self._tasks(deployment, task)), default=0)
+        return first if after < max(self.lost(deployment, task), first) else None
+
+    def lost(self, deployment: str, task: str | None = None) -> int:
+        """The highest id, of the deployment or of one task, that is noted to be no longer kept; 0 when none is."""
+        folder = self._folder(deployment)
+        if folder is None:
+            return 0
         places = [folder / task] if task is not None else [folder, *_subfolders(folder)]
-        gone = max(map(segments.dropped, places))
-        return first if after < max(gone, first) else None
+        return max(map(segments.dropped, places))
 
     def drop_task(self, deployment: str, task: str) -> None:
         """Remove the output of a task that the keeper has forgotten."""

@@ -17,24 +17,8 @@ from handlers.sources import LogSource
 from tests.handlers.client import Connection, EventSource
 from tests.handlers.served import Served
 from tests.handlers.standins import Lines
+from tests.handlers.streams import streaming, texts
 from tests.support import eventually
-
-
-@asynccontextmanager
-async def streaming(
-    api: Served, deployment: Any, query: str = "", **headers: str
-) -> AsyncIterator[EventSource]:
-    """An open stream of the deployment."""
-    sent = {"Accept": "text/event-stream"} | {
-        name.replace("_", "-"): value for name, value in headers.items()
-    }
-    path = f"/api/v1/deployments/{deployment['id']}/logs/stream{query}"
-    async with api.client.connected() as connection:
-        await connection.send(api.client.request("GET", path, headers=sent))
-        status, seen = await connection.head()
-        assert (status, seen["content-type"]) == (200, "text/event-stream"), seen
-        assert seen["cache-control"] == "no-store"
-        yield EventSource(connection)
 
 
 async def reconnect(api: Served, deployment: Any, **headers: str) -> int:
@@ -44,10 +28,6 @@ async def reconnect(api: Served, deployment: Any, **headers: str) -> int:
         path = f"/api/v1/deployments/{deployment['id']}/logs/stream"
         await connection.send(api.client.request("GET", path, headers=sent))
         return (await connection.head())[0]
-
-
-def texts(events: list[Any]) -> list[str]:
-    return [event.data["message"] for event in events]
 
 
 async def test_what_is_stored_and_then_what_comes(api: Served) -> None:
