@@ -89,7 +89,9 @@ class EnvironmentHandler(Handler):
 
 
 class VariablesHandler(Handler):
-    """`/apps/:id/env`."""
+    """`/apps/:id/env`. Its body has no place for a revision: the `ETag` is it, for `If-Match`, too."""
+
+    _revision: int | None = None
 
     @operation(
         "Get the variables of an app", Scope.READ, answers={200: answers.Variables}, problems=(_NO_APP,)
@@ -121,7 +123,11 @@ class VariablesHandler(Handler):
     def show(self, app_id: str, slug: str | None) -> None:
         self.no_query()
         self.admit_app(app_id)
-        self.answer(self.read(self.context.configured.variables, app_id, slug))
+        variables, self._revision = self.read(self.context.configured.variables, app_id, slug)
+        self.answer(variables)
+
+    def compute_etag(self) -> str | None:
+        return super().compute_etag() if self._revision is None else f'W/"{self._revision}"'
 
     async def change(self, app_id: str, slug: str | None, kind: Any, *, keep: bool) -> None:
         self.no_query()

@@ -40,13 +40,16 @@ class ConfigurationViews:
         self._reader = reader
         self._addresses = addresses
 
-    def variables(self, app_id: str, slug: str | None) -> Json:
-        """By name: a value, or {"secret": true, "value": "***"}."""
+    def variables(self, app_id: str, slug: str | None) -> tuple[Json, int]:
+        """By name: a value, or {"secret": true, "value": "***"}; and their revision."""
         self._require(app_id, slug)
         row = self._reader.row(
-            "SELECT snapshot FROM variables WHERE app_id = ? AND environment = ?", app_id, slug or ""
+            "SELECT snapshot, revision FROM variables WHERE app_id = ? AND environment = ?",
+            app_id,
+            slug or "",
         )
-        return _variables(decode_variables(row[0] if row else None))
+        snapshot, revision = row or (None, 0)
+        return _variables(decode_variables(snapshot)), revision
 
     def render_change(self, changed: VariablesChanged) -> Json:
         return {

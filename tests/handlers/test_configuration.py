@@ -68,7 +68,15 @@ async def test_a_change_names_who_goes_on_with_old_values(api: Served) -> None:
 
 async def test_variables_are_changed_from_the_revision_seen(api: Served) -> None:
     path = f"/apps/{await api.app_id()}/env"
-    await call(api, "PUT", path, {"A": "1"}, **{"If-Match": '"0"'})
+    unset = await api.client.get(f"/api/v1{path}")
+    assert unset.headers["etag"] == 'W/"0"'
+    await call(api, "PUT", path, {"A": "1"}, **{"If-Match": unset.headers["etag"]})
+    shown = await api.client.get(f"/api/v1{path}")
+    assert shown.headers["etag"] == 'W/"1"'
+    unchanged = await api.client.call(
+        "GET", f"/api/v1{path}", headers={"If-None-Match": shown.headers["etag"]}
+    )
+    assert (unchanged.status, unchanged.body) == (304, b"")
     stale = await call(api, "PUT", path, {"A": "2"}, 412, **{"If-Match": '"0"'})
     assert stale["code"] == "REVISION_MISMATCH"
     await call(api, "PATCH", path, {"A": "2"}, **{"If-Match": "1"})
