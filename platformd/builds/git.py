@@ -50,6 +50,8 @@ _QUIET = {
     "fetch.unpackLimit": "1",  # one file for all that comes, so that its size can be bounded
     "gc.auto": "0",
     "maintenance.auto": "false",
+    "core.bigFileThreshold": "16m",  # what is larger goes through in pieces
+    "pack.threads": "2",
     "protocol.allow": "never",
     "credential.helper": "",
     "advice.detachedHead": "false",
@@ -59,6 +61,7 @@ _QUIET = {
     "log.showSignature": "false",
     "safe.directory": "*",
 }
+_OUT_OF_MEMORY = ("out of memory", "cannot allocate memory")
 # What git says when the limit on its files has ended one of its own children.
 _CUT_OFF = (f"died of signal {signal.SIGXFSZ:d}", "invalid index-pack output")
 _REFUSED = (
@@ -96,10 +99,10 @@ class Origin:
 
 
 class Git:
-    """`limit` is in bytes: of a tree, and of each file git writes."""
+    """In bytes, `limit` is that of a tree, and of each file git writes; `memory` that of each of its processes."""
 
-    def __init__(self, places: Places, limit: int) -> None:
-        self._places, self._limit = places, limit
+    def __init__(self, places: Places, limit: int, memory: int) -> None:
+        self._places, self._limit, self._memory = places, limit, memory
         self._lock = threading.Lock()
         self._mirrors: dict[str, threading.Lock] = {}
 
@@ -116,14 +119,15 @@ class Git:
         """Fetch `ref`, else the head of `branch`, into the job's tree. `found` is told the commit before anything is
         written, and may raise. WorkRefused says why it cannot be."""
         with self._mirror(app_id) as mirror, _credentials(self._places.work(job.build_id), origin) as env:
-            run = _Run(job, mirror, {**env, "GIT_SSH_COMMAND": self._ssh(env)}, self._limit)
+            env |= {"GIT_SSH_COMMAND": self._ssh(env)}
+            run = _Run(job, mirror, env, self._limit, self._memory)
             try:
                 sha = run.fetch(origin.url, branch=branch, ref=ref)
                 commit = run.describe(sha)
                 found(commit)
                 self._write(run, job, sha)
             except ChildFailed as failure:
-                raise _refusal(failure, origin, self._limit) from failure
+                raise _refusal(failure, origin, self._limit, self._memory) from failure
             finally:
                 if size_of(mirror) > 2 * self._limit:
                     shutil.rmtree(mirror)
@@ -131,8 +135,8 @@ class Git:
 
     def _write(self, run: _Run, job: Job, sha: str) -> None:
         try:
-            entries = list(listing.parse(run.git("ls-tree", "-r", "-l", "-z", "--full-tree", sha)))
-            listing.check(entries, self._limit)
+            told = run.git("ls-tree", "-r", "-l", "-z", "--full-tree", sha)
+            entries = listing.check(listing.parse(told), self._limit)
             links = [entry for entry in entries if entry.mode == listing.LINK]
             targets = zip(links, run.contents(links), strict=True)
             listing.check_links({entry.path: target for entry, target in targets})
@@ -174,8 +178,9 @@ class Git:
 class _Run:
     """The calls of git for one build."""
 
-    def __init__(self, job: Job, mirror: Path, env: Mapping[str, str], limit: int) -> None:
-        self._job, self._mirror, self._env, self._limit = job, mirror, env, limit
+    def __init__(self, job: Job, mirror: Path, env: Mapping[str, str], limit: int, memory: int) -> None:
+        self._job, self._mirror, self._env = job, mirror, env
+        self._limit, self._memory = limit, memory
 
     def git(self, *arguments: str, input: bytes | None = None) -> bytes:
         """What git writes to its output."""
@@ -190,6 +195,7 @@ class _Run:
                 quiet=True,
                 largest_file=self._limit,
                 largest_output=LARGEST_OUTPUT,
+                most_memory=self._memory,
             )
         except OutputTooLarge as excess:
             raise WorkRefused("SOURCE_TOO_LARGE", f"the repository is no tree of files: {excess}") from None
@@ -301,11 +307,16 @@ def _as_path(path: str) -> str:
     return '"' + path.replace("%", "%%") + '"'
 
 
-def _refusal(failure: ChildFailed, origin: Origin, limit: int) -> WorkRefused:
+def _refusal(failure: ChildFailed, origin: Origin, limit: int, memory: int) -> WorkRefused:
     """What git says, sorted by what can be done about it."""
     said = [line for line in failure.last_lines if not line.lower().startswith(_SAYS_NOTHING)]
     low = "\n".join(said).lower()
     words = said[-1] if said else str(failure)
+    if any(word in low for word in _OUT_OF_MEMORY):
+        return WorkRefused(
+            "SOURCE_TOO_LARGE",
+            f"git needs more than {memory} bytes of memory for the repository; raise --build-memory",
+        )
     if any(word in low for word in _CUT_OFF) or failure.code == -signal.SIGXFSZ:
         return WorkRefused(
             "SOURCE_TOO_LARGE", f"the repository needs more than {limit} bytes; raise --build-source-limit"

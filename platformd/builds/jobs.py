@@ -84,14 +84,14 @@ class Job:
         quiet: bool = False,
         largest_file: int | None = None,
         largest_output: int | None = None,
+        most_memory: int | None = None,
     ) -> bytes:
         """Run a program to its end: what it wrote to its output, unless that went to the log (not `quiet`), as what
-        it says on its error stream always does. `largest_file` bounds each file it writes, `largest_output` what is
-        kept of its output, in bytes. ChildFailed, OutputTooLarge, WorkEnded."""
+        it says on its error stream always does. In bytes, `largest_file` bounds each file it writes, `largest_output`
+        what is kept of its output, `most_memory` what it, and each process that it starts, may allocate. ChildFailed,
+        OutputTooLarge, WorkEnded."""
         program = Path(argv[0]).name
-        if largest_file is not None:
-            argv = ["/bin/sh", "-c", f'ulimit -f {max(1, largest_file // 512)}; exec "$@"', "sh", *argv]
-        child = self._start(argv, env, cwd)
+        child = self._start([*_limits(largest_file, most_memory), *argv], env, cwd)
         lines: deque[str] = deque(maxlen=LAST_LINES)
         output = _Output(largest_output, lambda: _kill_session(child.pid))
         threads = [threading.Thread(target=self._follow, args=(child.stderr, lines), daemon=True)]
@@ -165,6 +165,15 @@ class _Output:
                 self._end()
             if not self.excess:
                 self.pieces.append(piece)
+
+
+def _limits(largest_file: int | None, most_memory: int | None) -> list[str]:
+    """The words before a program's own that bound it; what is bound tighter already stays so. Files that are mapped to
+    be read count as no memory."""
+    blocks, kibibytes = (largest_file or 0) // 512, (most_memory or 0) >> 10
+    bounds = [f"ulimit -f {max(1, blocks)}; "] if largest_file is not None else []
+    bounds += [f"ulimit -d {max(1, kibibytes)}; "] if most_memory is not None else []
+    return ["/bin/sh", "-c", f'{"".join(bounds)}exec "$@"', "sh"] if bounds else []
 
 
 def _kill_session(pid: int) -> None:

@@ -35,25 +35,29 @@ class Excess(Exception):
 
 
 def parse(listing: bytes) -> Iterator[Entry]:
-    """The entries of `git ls-tree -r -l -z`."""
-    for record in listing.split(b"\0"):
-        if not record:
-            continue
-        about, _, path = record.partition(b"\t")
+    """The entries of `git ls-tree -r -l -z`, made one by one: there may be millions."""
+    start = 0
+    while (end := listing.find(b"\0", start)) != -1:
+        about, _, path = listing[start:end].partition(b"\t")
+        start = end + 1
         mode, _, object, size = about.decode("ascii").split()
         yield Entry(mode, object, 0 if size == "-" else int(size), path.decode("utf-8", "surrogateescape"))
 
 
-def check(entries: Iterable[Entry], limit: int) -> None:
-    """Unsafe for a path that leads elsewhere, Excess beyond `limit` bytes or too many entries."""
+def check(entries: Iterable[Entry], limit: int) -> list[Entry]:
+    """All of them. Unsafe for a path that leads elsewhere, Excess beyond `limit` bytes or too many entries, of which no
+    more are taken then."""
     total = 0
-    for count, entry in enumerate(entries, 1):
+    found: list[Entry] = []
+    for entry in entries:
         check_path(entry.path)
         total += entry.size
         if total > limit:
             raise Excess(f"the tree has more than {limit} bytes")
-        if count > MOST_ENTRIES:
+        if len(found) == MOST_ENTRIES:
             raise Excess(f"the tree has more than {MOST_ENTRIES} entries")
+        found.append(entry)
+    return found
 
 
 def check_path(path: str) -> None:

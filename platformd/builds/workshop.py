@@ -73,7 +73,7 @@ class Workshop:
         self.settings, self.places = settings, places
         self._store, self._artifacts, self._vault = store, artifacts, vault
         self._say, self._tell = say, tell
-        self._git = Git(places, settings.source_limit)
+        self._git = Git(places, settings.source_limit, settings.memory)
         self._lock = threading.Lock()
         self._jobs: dict[str, Job] = {}
         # One thread for each build, and two for what follows its end.

@@ -36,9 +36,9 @@ def repository(host: GitHost, request: pytest.FixtureRequest) -> Repository:
 class Desk:
     """A place to check out at, and what was said there."""
 
-    def __init__(self, folder: Path, host: GitHost, limit: int = 8 * MIB) -> None:
+    def __init__(self, folder: Path, host: GitHost, limit: int = 8 * MIB, memory: int = 512 * MIB) -> None:
         self.places, self.host = Places(folder, None, set), host
-        self.git = Git(self.places, limit)
+        self.git = Git(self.places, limit, memory)
         self.lines: list[str] = []
         self.number = 0
         self.job = Job("none", self.lines.extend)
@@ -215,6 +215,24 @@ def test_a_fetch_beyond_the_limit_is_cut_off(tmp_path, host, repository):
     assert desk.refused(repository).reason.code == "SOURCE_TOO_LARGE"
     written = sum(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file())
     assert written < 2 * MIB
+
+
+def test_what_git_would_need_too_much_memory_for_is_refused(tmp_path, host, repository):
+    """A commit is held as a whole, however little it is on its way."""
+    desk = Desk(tmp_path, host, memory=64 * MIB)
+    repository.commit({"a.txt": "first", "large": b"\0" * (4 * MIB)})
+    desk.check_out(repository)
+    tree = git("rev-parse", "HEAD^{tree}", cwd=repository.work)
+    who = "Ada <ada@example.com> 1700000000 +0000"
+    head = f"tree {tree}\nauthor {who}\ncommitter {who}\n\n".encode()
+    content = head + b"a" * (128 * MIB)
+    commit = git("hash-object", "-w", "-t", "commit", "--stdin", cwd=repository.work, input=content)
+    git("push", "-q", "-f", str(repository.bare), f"{commit}:refs/heads/main", cwd=repository.work)
+    refused = desk.refused(repository)
+    assert refused.reason.code == "SOURCE_TOO_LARGE"
+    assert "--build-memory" in refused.reason.message
+    repository.commit({"a.txt": "second"}, branch="other")
+    desk.check_out(repository, branch="other")
 
 
 def test_a_submodule_is_left_out_and_said_so(desk, repository):

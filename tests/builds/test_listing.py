@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from platformd.builds.listing import Excess, Unsafe, check_links
+from platformd.builds.listing import MOST_ENTRIES, Entry, Excess, Unsafe, check, check_links, parse
 
 DEEP = "a/b/c/d/e/f"
 
@@ -48,6 +48,15 @@ def test_a_link_that_leads_out_is_unsafe_by_whatever_way(links: dict[str, str]) 
 )
 def test_a_link_within_the_tree_may_be_there(links: dict[str, str]) -> None:
     check_links(links)
+
+
+def test_of_more_entries_than_allowed_no_more_are_taken() -> None:
+    record = b"100644 blob %b       0\tfile\0" % (b"0" * 40)
+    entries = parse(record * (MOST_ENTRIES + 10))
+    with pytest.raises(Excess):
+        check(entries, 1)
+    assert len(list(entries)) == 9
+    assert check(parse(record * 3), 1) == [Entry("100644", "0" * 40, 0, "file")] * 3
 
 
 def test_links_that_would_take_for_ever_to_follow_are_too_many() -> None:
