@@ -23,7 +23,7 @@ from platformd.domain.deployment import happenings as deployments
 from platformd.domain.deployment.state import Deployment
 from platformd.domain.notice import Notice
 from platformd.domain.operations import CreateDeployment
-from platformd.domain.retries import RequestKey
+from platformd.domain.requests import RequestKey
 from platformd.domain.spec import promoted
 from platformd.domain.variables import Precedence
 from platformd.errors import Conflict

@@ -15,7 +15,8 @@ from actors.world import crash_point
 from platformd import clock
 from platformd.domain.notice import Notice
 from platformd.domain.operations import Operation
-from platformd.domain.retries import Made, Once, RequestKey
+from platformd.domain.requests import RequestKey
+from platformd.domain.retries import Made, Once
 from platformd.store import Store
 
 T = TypeVar("T")

@@ -11,7 +11,7 @@ from typing import TypeVar
 from actors.commits import Commits
 from actors.world import Traffic
 from platformd.domain.operations import Operation
-from platformd.domain.retries import RequestKey
+from platformd.domain.requests import RequestKey
 
 T = TypeVar("T")
 

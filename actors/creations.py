@@ -26,7 +26,7 @@ from platformd.domain.operations import (
     CreateDeployment,
     RollBack,
 )
-from platformd.domain.retries import RequestKey
+from platformd.domain.requests import RequestKey
 from platformd.domain.snapshot import App, Artifact
 from platformd.domain.spec import DeploymentSpec
 from platformd.domain.variables import Precedence

@@ -33,6 +33,7 @@ from platformd.domain.effects import DeploymentEffect, Moment
 from platformd.domain.machine import Step
 from platformd.domain.notice import Notice
 from platformd.domain.operations import SaveDeployment
+from platformd.domain.requests import RequestKey
 from platformd.domain.snapshot import Exit
 from platformd.domain.task import Task, TaskPhase
 from platformd.domain.task.transitions import ending, new_task
@@ -78,6 +79,7 @@ class DeploymentActor(SnapshotActor[Deployment]):
         self._address = Address(key, world)
         self._arming = Arming(world)
         self._told: Routing | None = None
+        self._request: RequestKey | None = None
 
     def receive(self, message: Any) -> Any:
         match message:
@@ -95,6 +97,12 @@ class DeploymentActor(SnapshotActor[Deployment]):
                 self._address.pursue(self.require())
             case TimerFired() if message.name == ADDRESS_TIMER:
                 self._address.pursue(self.require())
+            case commands.ForRequest(command, key):
+                self._request = key
+                try:
+                    return self.receive(command)
+                finally:
+                    self._request = None
             case commands.IfRevision(command, revision):
                 present = self.require().revision
                 if present != revision:
@@ -256,7 +264,7 @@ class DeploymentActor(SnapshotActor[Deployment]):
         self.world.store.save_behind(state, notices)
 
     def commit(self, state: Deployment, notices: Sequence[Notice]) -> Future[Any]:
-        return self.world.store.commit(SaveDeployment(state), lambda _: notices)
+        return self.world.store.commit(SaveDeployment(state, self._request), lambda _: notices)
 
     def notices(self, before: Deployment, after: Deployment, event: object) -> Sequence[Notice]:
         return happenings.notices(before, after, event)

@@ -21,7 +21,8 @@ from platformd.domain.build.state import Build
 from platformd.domain.deliveries import Received
 from platformd.domain.deployment.state import Deployment
 from platformd.domain.operations import Operation
-from platformd.domain.retries import KeptRequest, RequestKey
+from platformd.domain.requests import RequestKey
+from platformd.domain.retries import KeptRequest
 from platformd.domain.snapshot import App, Artifact, Reason
 from platformd.domain.spec import DeploymentSpec
 from platformd.domain.variables import Precedence

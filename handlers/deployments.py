@@ -67,11 +67,15 @@ class DeploymentHandler(Handler):
         return found
 
     async def order(self, deployment_id: str, command: commands.DeploymentCommand, status: int = 200) -> None:
-        """Asks the deployment's actor and answers with what it made of it."""
-        self.show(deployment_id)  # one that does not exist has no actor
-        revision = self.if_match()
+        """Asks the deployment's actor and answers with what it made of it; with what there is when it did so before."""
+        present = self.show(deployment_id)  # one that does not exist has no actor
+        if self.acted_before:
+            self.answer(present, status)
+            return
+        revision, key = self.if_match(), self.request_key
         guarded = command if revision is None else commands.IfRevision(command, revision)
-        changed = await self.ask("deployment", deployment_id, guarded)
+        order = guarded if key is None else commands.ForRequest(guarded, key)
+        changed = await self.ask("deployment", deployment_id, order)
         self.answer(self.read(self.context.views.render_deployment, changed), status)
 
     async def plain_order(

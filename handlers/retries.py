@@ -21,7 +21,8 @@ from handlers.context import Builds, Configuration, Writes
 from handlers.reading import Reading
 from handlers.specs import invalid
 from platformd import clock
-from platformd.domain.retries import KeepAnswer, KeptAnswer, KeptRequest, RequestKey, is_kept
+from platformd.domain.requests import RequestKey
+from platformd.domain.retries import KeepAnswer, KeptAnswer, KeptRequest, is_kept
 from platformd.errors import Fault, PlatformError
 from platformd.observability import get_logger
 
@@ -54,10 +55,12 @@ class InFlight:
 
 
 class Retrying(Reading):
-    """`request_key` is set when this request is the one that acts under its key."""
+    """`request_key` is set when this request is the one that acts under its key, `acted_before` when an earlier one did
+    and ended with the server before it was answered."""
 
     in_flight: InFlight
     request_key: RequestKey | None = None
+    acted_before = False
     _key_taken: str | None = None
     _kept_body: bytes | None = None
     _ending: asyncio.Future[None] | None = None
@@ -139,7 +142,7 @@ class Retrying(Reading):
         if known is not None and known.answer is not None:
             self._repeat(known.answer)
             return False
-        self.request_key = key
+        self.request_key, self.acted_before = key, known is not None
         return True
 
     def _repeat(self, answer: KeptAnswer) -> None:

@@ -19,7 +19,8 @@ from handlers.retries import digest as fingerprint_of
 from handlers.specs import invalid
 from platformd import clock
 from platformd.artifacts import ArtifactFiles, Measure
-from platformd.domain.retries import KeptRequest, RequestKey
+from platformd.domain.requests import RequestKey
+from platformd.domain.retries import KeptRequest
 from platformd.errors import Fault, PlatformError, TooLarge
 
 T = TypeVar("T")

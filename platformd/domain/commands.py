@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 
+from platformd.domain.requests import RequestKey
 from platformd.domain.snapshot import Reason
 from platformd.domain.spec import CpuPolicy, ProcessType, Volume
 
@@ -107,6 +108,14 @@ class IfRevision:
 
     command: DeploymentCommand
     revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class ForRequest:
+    """Do `command`, and keep with what it changes that this was done under `key`."""
+
+    command: DeploymentCommand | IfRevision
+    key: RequestKey
 
 
 DeploymentCommand = Change | Restart | Cancel | Wake | KeepAwake | Sleep

@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Generic, TypeVar
 
 from platformd.domain.deployment.state import Deployment
+from platformd.domain.requests import RequestKey
 from platformd.domain.snapshot import App, Artifact, Commit
 from platformd.domain.spec import DeploymentSpec
 from platformd.domain.task import Task
@@ -126,7 +127,10 @@ class ReleaseCurrent(Operation[bool]):
 
 @dataclass(frozen=True, slots=True)
 class SaveDeployment(Operation[Deployment]):
+    """`key` is that of the request whose order this is: it is stored in the same piece."""
+
     snapshot: Deployment
+    key: RequestKey | None = None
 
 
 @dataclass(frozen=True, slots=True)

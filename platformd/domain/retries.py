@@ -11,19 +11,11 @@ from datetime import datetime
 from typing import Generic, TypeVar
 
 from platformd.domain.operations import Operation
+from platformd.domain.requests import RequestKey
 
 T = TypeVar("T")
 
 REPLAYED_CONFLICT = 409
-
-
-@dataclass(frozen=True, slots=True)
-class RequestKey:
-    """An `Idempotency-Key` with all it belongs to: `id` is a digest over token, method, path and key; `fingerprint` one
-    over query and body."""
-
-    id: str
-    fingerprint: str
 
 
 @dataclass(frozen=True, slots=True)

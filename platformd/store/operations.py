@@ -123,6 +123,8 @@ def _(operation: IfRevision[Any], database: SqliteDatabase) -> Any:
 @apply.register
 def _(operation: SaveDeployment | SaveTask | SaveBuild, database: SqliteDatabase) -> Any:
     save(database, operation.snapshot)
+    if isinstance(operation, SaveDeployment) and operation.key is not None:
+        retries.note(database, operation.key, operation.snapshot, clock.now())
     return operation.snapshot
 
 

@@ -19,6 +19,7 @@ from platformd.domain.build.state import Build
 from platformd.domain.deployment.state import Deployment
 from platformd.domain.operations import Operation
 from platformd.domain.policy import ANSWERS_KEPT
+from platformd.domain.requests import RequestKey
 from platformd.domain.retries import (
     ForgetAnswers,
     IfRevision,
@@ -59,9 +60,13 @@ def once(operation: Once[Any], database: SqliteDatabase, apply: Apply) -> Made[A
     if made is not None:
         return made
     result = apply(operation.operation, database)
-    values = (key.id, key.fingerprint, *_named(result), stamp(operation.at))
-    database.execute_sql(_NEW, values)
+    note(database, key, result, operation.at)
     return Made(result, new=True)
+
+
+def note(database: SqliteDatabase, key: RequestKey, result: Any, at: datetime) -> None:
+    """That `result` was made or changed under `key`, within the present transaction."""
+    database.execute_sql(_NEW, (key.id, key.fingerprint, *_named(result), stamp(at)))
 
 
 def keep(operation: KeepAnswer, database: SqliteDatabase) -> None:

@@ -13,7 +13,8 @@ from actors import retention
 from actors.retention import Expiring, Retention, of_rows
 from platformd.domain.deployment.state import Goal, Phase, Status
 from platformd.domain.operations import CreateApp, CreateDeployment, SaveDeployment
-from platformd.domain.retries import KeepAnswer, KeptAnswer, RequestKey
+from platformd.domain.requests import RequestKey
+from platformd.domain.retries import KeepAnswer, KeptAnswer
 from platformd.domain.spec import DeploymentSpec
 from platformd.errors import NoSpace
 from platformd.store import MemoryStore

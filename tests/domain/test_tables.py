@@ -58,7 +58,7 @@ def test_all_events_are_in_the_unions() -> None:
         for _, kind in inspect.getmembers(module, inspect.isclass)
         if kind.__module__ == module.__name__
     }
-    wrappings = {events.TaskFound, commands.ResourcesChange, commands.IfRevision}
+    wrappings = {events.TaskFound, commands.ResourcesChange, commands.IfRevision, commands.ForRequest}
     assert defined - wrappings == set(DEPLOYMENT_EVENTS) | set(TASK_EVENTS)
 
 

@@ -28,7 +28,7 @@ from platformd.domain.operations import (
     SaveDeployment,
     SaveTask,
 )
-from platformd.domain.retries import RequestKey
+from platformd.domain.requests import RequestKey
 from platformd.domain.snapshot import App, Artifact
 from platformd.domain.spec import DeploymentSpec
 from platformd.domain.task import TaskPhase
@@ -127,14 +127,17 @@ class ScriptedActors:
             return await asyncio.wrap_future(self.store.commit(SaveTask(changed_task)))
         deployment = self.store.deployment(id)
         assert deployment is not None
+        key = None
+        if isinstance(command, commands.ForRequest):
+            command, key = command.command, command.key
         if isinstance(command, commands.IfRevision):
             if command.revision != deployment.revision:
                 raise PreconditionFailed.of(command.revision, deployment.revision)
             command = command.command
-        return await self.save(self._step(deployment, command))
+        return await self.save(self._step(deployment, command), key)
 
-    async def save(self, deployment: Deployment) -> Deployment:
-        return await asyncio.wrap_future(self.store.commit(SaveDeployment(deployment)))
+    async def save(self, deployment: Deployment, key: RequestKey | None = None) -> Deployment:
+        return await asyncio.wrap_future(self.store.commit(SaveDeployment(deployment, key)))
 
     def _step(self, deployment: Deployment, command: object) -> Deployment:
         now = replace(deployment, revision=deployment.revision + 1)

@@ -123,7 +123,7 @@ async def test_an_order_is_given_once(api: Served) -> None:
     path = f"/api/v1/deployments/{deployment['id']}/restart"
     found = await asyncio.gather(*(post(api, path) for _ in range(10)))
     assert {(answer.status, answer.body) for answer in found} == {(202, found[0].body)}
-    assert [command for _, _, command in api.actors.asked] == [commands.Restart()]
+    assert [order.command for _, _, order in api.actors.asked] == [commands.Restart()]
 
 
 async def test_a_promotion_happens_once(api: Served) -> None:

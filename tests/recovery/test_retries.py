@@ -73,6 +73,24 @@ def test_dead_between_act_and_answer(
         assert platform.api("GET", first.headers["Location"].removeprefix("/api/v1")).status == 200
 
 
+def test_dead_between_an_order_and_its_answer(platform: Platform, tiny: Path) -> None:
+    """A restart that is given once more would replace every task once more."""
+    made = platform.deploy(tiny)
+    path = f"/deployments/{made['id']}/restart"
+    platform.kill()
+    platform.start(PLATFORMD_CRASH_AT="before:StartTask")
+    with pytest.raises((http.client.HTTPException, OSError)):
+        platform.api("POST", path, None, KEY)
+    platform.kill()
+    platform.start()
+    first, second = (platform.api("POST", path, None, KEY) for _ in range(2))
+    assert (first.status, first.json["generation"]) == (202, made["generation"] + 1)
+    assert (second.status, second.body) == (202, first.body)
+    assert "Idempotency-Replayed" not in first.headers
+    assert second.headers["Idempotency-Replayed"] == "true"
+    platform.wait(made["id"], lambda d: d["observed_generation"] == made["generation"] + 1 == d["generation"])
+
+
 def _everything(platform: Platform) -> set[str]:
     """What there is to be made twice."""
     found = {

@@ -10,15 +10,8 @@ from platformd import clock
 from platformd.domain.configuration import AddDomain, CreateEnvironment, SetRegistry
 from platformd.domain.operations import CreateArtifact, ReleaseHold
 from platformd.domain.policy import ANSWERS_KEPT
-from platformd.domain.retries import (
-    ForgetAnswers,
-    IfRevision,
-    KeepAnswer,
-    KeptAnswer,
-    Made,
-    Once,
-    RequestKey,
-)
+from platformd.domain.requests import RequestKey
+from platformd.domain.retries import ForgetAnswers, IfRevision, KeepAnswer, KeptAnswer, Made, Once
 from platformd.domain.snapshot import App
 from platformd.domain.token import CreateToken, RevokeToken, Scope, TokenUsed, digest
 from platformd.errors import Conflict, NotFound, PreconditionFailed
