@@ -45,6 +45,29 @@ export function calmly(work, ms) {
   };
 }
 
+/**
+ * `work`, one at a time: a call while one is under way, which may have read before what the caller knows,
+ * is answered by one that begins afterwards.
+ */
+export function inTurn(work) {
+  let running = null;
+  let next = null;
+  const turn = () => {
+    if (running === null) {
+      running = work().finally(() => {
+        running = null;
+      });
+      return running;
+    }
+    next ??= running.catch(() => {}).then(() => {
+      next = null;
+      return turn();
+    });
+    return next;
+  };
+  return turn;
+}
+
 /** A link only where an address is one that a browser may safely open. */
 export function outside(address, label = address) {
   return /^https?:\/\//.test(address)

@@ -1,9 +1,9 @@
 // What the page knows: apps, deployments, their phases over the last hour, kept fresh by the one stream of events;
 // and what is used now, which no event tells and is asked for while somebody looks.
 
-import { all, get } from "./api.js";
+import { all, get, Problem } from "./api.js";
 import { HOUR_MS } from "./charts.js";
-import { calmly } from "./dom.js";
+import { calmly, inTurn } from "./dom.js";
 import { Stream } from "./stream.js";
 
 const MANY = 25;
@@ -20,9 +20,9 @@ export const recent = [];
 
 const listeners = new Set();
 const stale = new Set();
-let loading = null;
+let behind = false;
 
-/** `listener` gets {event} for what happened, {} when what is known changed; returns how to stop. */
+/** `listener` gets {event} for what happened, {anew: true} when events may have been missed, {} when what is known changed; returns how to stop. */
 export function listen(listener) {
   listeners.add(listener);
   return () => listeners.delete(listener);
@@ -35,7 +35,10 @@ function tell(what) {
 /** Starts following; `state` hears how the connection is. */
 export function follow(state) {
   return new Stream("/events", { tail: 0 }, {
-    state,
+    state: (how) => {
+      state(how);
+      if (how === "live" && behind) load();
+    },
     fresh: load,
     gap: load,
     entry: (event) => {
@@ -48,29 +51,38 @@ export function follow(state) {
   });
 }
 
-/** Everything anew. */
-export function load() {
-  loading ??= (async () => {
-    const seenApps = new Set();
-    const seen = new Set();
-    await all("/apps?sort_by=name&sort_order=asc", (page) => page.forEach((app) => apps.set(app.id, app) && seenApps.add(app.id)));
+/** Everything anew; what could not be had is asked for again when the stream is back. */
+const load = inTurn(async () => {
+  try {
+    await loadAll();
+    behind = false;
+  } catch {
+    behind = true;
+  }
+  tell({ anew: true });
+});
+
+async function loadAll() {
+  const gone = { apps: new Set(apps.keys()), deployments: new Set(deployments.keys()) };
+  await all("/apps?sort_by=name&sort_order=asc", (page) => {
+    for (const app of page) {
+      apps.set(app.id, app);
+      gone.apps.delete(app.id);
+    }
+  });
+  tell({});
+  await all("/deployments", (page) => {
+    for (const found of page) {
+      keep(found);
+      gone.deployments.delete(found.id);
+    }
     tell({});
-    await all("/deployments", (page) => {
-      page.forEach((found) => keep(found) && seen.add(found.id));
-      tell({});
-    });
-    for (const id of apps.keys()) if (!seenApps.has(id)) apps.delete(id);
-    for (const id of deployments.keys()) if (!seen.has(id)) deployments.delete(id);
-    const told = await get(`/events?limit=${ASKED}&type=deployment.`);
-    phases.clear();
-    told.forEach(remember);
-    tell({});
-  })()
-    .catch(() => {})
-    .finally(() => {
-      loading = null;
-    });
-  return loading;
+  });
+  gone.apps.forEach((id) => apps.delete(id));
+  gone.deployments.forEach((id) => deployments.delete(id));
+  const told = await get(`/events?limit=${ASKED}&type=deployment.`);
+  phases.clear();
+  [...told, ...recent].forEach(remember);
 }
 
 export async function fetchDeployment(id) {
@@ -94,16 +106,15 @@ export function remember(event) {
   if (!phase || !event.deployment_id) return;
   const at = Date.parse(event.at);
   const known = phases.get(event.deployment_id) ?? [];
-  if (known.some((change) => change.id === event.id) || at < Date.now() - HOUR_MS) return;
-  const kept = known.filter((change) => change.at > Date.now() - HOUR_MS);
-  if (kept.at(-1)?.phase !== phase) kept.push({ id: event.id, at, phase, before });
-  phases.set(event.deployment_id, kept.sort((a, b) => a.id - b.id));
+  if (known.some((change) => change.id === event.id)) return;
+  const ordered = [...known, { id: event.id, at, phase, before }].sort((a, b) => a.id - b.id);
+  const lately = ordered.filter((change) => change.at > Date.now() - HOUR_MS);
+  phases.set(event.deployment_id, lately.filter((change, place) => change.phase !== lately[place - 1]?.phase));
 }
 
 function keep(found) {
   const known = deployments.get(found.id);
   if (!known || known.revision <= found.revision) deployments.set(found.id, found);
-  return true;
 }
 
 function take(event) {
@@ -129,5 +140,6 @@ const refresh = calmly(async () => {
     await load();
     return;
   }
-  await Promise.allSettled(ids.map(fetchDeployment));
+  const answers = await Promise.allSettled(ids.map(fetchDeployment));
+  behind ||= answers.some((answer) => answer.status === "rejected" && !(answer.reason instanceof Problem));
 }, 250);

@@ -2,7 +2,7 @@
 
 import { get, post } from "../api.js";
 import { ask, attempt } from "../actions.js";
-import { calmly, h, show } from "../dom.js";
+import { calmly, h, inTurn, show } from "../dom.js";
 import { ago, clock, title } from "../format.js";
 import { apps, deployments, listen } from "../state.js";
 
@@ -18,8 +18,7 @@ export function actors(page) {
   let found = [];
   show(page, h("div", { class: "head" }, h("h1", { text: "Actors" }), state, again), list, more, letters);
 
-  const draw = (wanted = shown) => attempt(async () => {
-    shown = wanted;
+  const load = inTurn(() => attempt(async () => {
     const query = state.value ? `&state=${state.value}` : "";
     const pages = Array.from({ length: Math.ceil(shown / PAGE) }, (_, place) => get(`/actors?page_size=${PAGE}&page=${place + 1}${query}`));
     const answers = await Promise.all(pages);
@@ -27,7 +26,11 @@ export function actors(page) {
     drawTree();
     more.hidden = answers[0].total <= found.length;
     showLetters(letters, await get("/dead-letters?page_size=20"));
-  });
+  }));
+  const draw = (wanted = shown) => {
+    shown = wanted;
+    load();
+  };
   const drawTree = () => {
     const known = new Set(found.map((actor) => actor.key));
     const under = grouped(found);
@@ -38,7 +41,7 @@ export function actors(page) {
   draw();
   const refresh = calmly(() => draw(), 2000);
   const named = calmly(drawTree, 300);
-  return listen(({ event }) => (event ? refresh() : named()));
+  return listen(({ event, anew }) => (event || anew ? refresh() : named()));
 }
 
 function grouped(found) {

@@ -2,7 +2,7 @@
 
 import { get } from "../api.js";
 import { attempt, release, rollBack } from "../actions.js";
-import { calmly, h, outside, show } from "../dom.js";
+import { calmly, h, inTurn, outside, show } from "../dom.js";
 import { ago } from "../format.js";
 import { whileSeen } from "../seen.js";
 import { apps, deployments, fetchDeployment, fetchUsage, listen } from "../state.js";
@@ -39,7 +39,7 @@ export function app(page, id) {
     more.hidden = own.length <= limit;
     drawPlaces(places, found, environments, load);
   };
-  const load = async () => {
+  const load = inTurn(async () => {
     if (!apps.has(id)) apps.set(id, await get(`/apps/${id}`));
     ({ environments } = await get(`/apps/${id}/environments`));
     const missing = environments.map((one) => one.current_deployment).filter((one) => one && !deployments.has(one));
@@ -50,12 +50,12 @@ export function app(page, id) {
     if (!builds.hidden) show(builds, h("div", { class: "head" }, h("h2", { text: "Builds" })), buildsTable(made.data));
     deliveries.hidden = !sent?.data?.length;
     if (!deliveries.hidden) show(deliveries, h("div", { class: "head" }, h("h2", { text: "Webhook deliveries" })), deliveriesTable(sent.data));
-  };
+  });
   const reload = calmly(() => attempt(load), 500);
   attempt(load);
   const stops = [
     listen(calmly(draw, 200)),
-    listen(({ event }) => event?.app_id === id && reload()),
+    listen(({ event, anew }) => (anew || event?.app_id === id) && reload()),
     whileSeen(fetchUsage, USAGE_MS),
     whileSeen(draw, RARELY_MS),
   ];

@@ -2,7 +2,7 @@
 
 import { get, post } from "../api.js";
 import { ask, attempt } from "../actions.js";
-import { calmly, h, show } from "../dom.js";
+import { calmly, h, inTurn, show } from "../dom.js";
 import { ago, duration } from "../format.js";
 import { apps, listen } from "../state.js";
 import { logs } from "./logs.js";
@@ -33,7 +33,7 @@ export function build(page, id) {
   let found = null;
   let stopLogs = () => {};
   show(page, top, output);
-  const load = async () => {
+  const load = inTurn(async () => {
     found = await get(`/builds/${id}`);
     const app = apps.get(found.app_id);
     const cancel = !FINAL.includes(found.state) && h("button", { type: "button", class: "danger-quiet", onclick: async () => {
@@ -44,7 +44,7 @@ export function build(page, id) {
       found.commit && h("p", { class: "quiet", text: `${found.commit.author}: ${found.commit.message.split("\n")[0]}` }),
       found.reason && h("div", { class: "reason" }, h("p", {}, h("code", { text: found.reason.code }), ` ${found.reason.message}`), found.reason.last_lines?.length && h("pre", { tabindex: 0, text: found.reason.last_lines.join("\n") })),
       found.deployment_id && h("p", {}, h("a", { href: `#/deployments/${found.deployment_id}` }, "Its deployment")));
-  };
+  });
   let left = false;
   attempt(async () => {
     await load();
@@ -54,7 +54,7 @@ export function build(page, id) {
     stopLogs = logs(lines, `/builds/${id}/logs`, () => FINAL.includes(found?.state));
   });
   const again = calmly(() => attempt(load), 300);
-  const stop = listen(({ event }) => event?.build_id === id && again());
+  const stop = listen(({ event, anew }) => (anew || event?.build_id === id) && again());
   return () => {
     left = true;
     stop();

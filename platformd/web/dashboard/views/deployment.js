@@ -3,7 +3,7 @@
 import { get } from "../api.js";
 import { attempt, orders, rollBack } from "../actions.js";
 import { area, lately, most, spanOf, strip } from "../charts.js";
-import { calmly, h, outside, show } from "../dom.js";
+import { calmly, h, inTurn, outside, show } from "../dom.js";
 import { because, bytes, isOver, isTrouble, percent, sleepsIn, title, why, words } from "../format.js";
 import { whileSeen } from "../seen.js";
 import { apps, deployments, fetchDeployment, listen, phases, remember } from "../state.js";
@@ -61,8 +61,17 @@ export function deployment(page, id) {
     drawHistory();
     drawTasks().catch(() => {});
   }, 300);
-  const stops = [listen(({ event }) => {
+  const loadHistory = inTurn(async () => {
+    const told = await get(`/deployments/${id}/events?limit=500`);
+    const known = new Set(happened.map((event) => event.id));
+    happened.push(...told.filter((event) => !known.has(event.id)));
+    happened.sort((a, b) => a.id - b.id);
+    told.forEach(remember);
+    drawHistory();
+  });
+  const stops = [listen(({ event, anew }) => {
     redrawTop();
+    if (anew) loadHistory().catch(() => {});
     if (event?.deployment_id !== id) return;
     happened.push(event);
     if (happened.length > 500) happened.shift();
@@ -73,12 +82,8 @@ export function deployment(page, id) {
   let left = false;
   attempt(async () => {
     await fetchDeployment(id);
-    const told = await get(`/deployments/${id}/events?limit=500`);
+    await loadHistory();
     if (left) return;
-    const known = new Set(happened.map((event) => event.id));
-    happened.unshift(...told.filter((event) => !known.has(event.id)));
-    told.forEach(remember);
-    drawHistory();
     stops.push(whileSeen(measure, USAGE_MS), whileSeen(drawTop, 1000));
     const lines = h("div", { class: "output" });
     show(output, h("h2", { text: "Output" }), lines);

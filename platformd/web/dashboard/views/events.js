@@ -2,7 +2,7 @@
 
 import { get } from "../api.js";
 import { attempt } from "../actions.js";
-import { calmly, h, show } from "../dom.js";
+import { calmly, h, inTurn, show } from "../dom.js";
 import { clock, duration, title } from "../format.js";
 import { apps, deployments, listen, recent } from "../state.js";
 
@@ -35,17 +35,18 @@ export function events(page) {
   };
   const draw = () => {
     const known = new Set(recent.map((event) => event.id));
-    const all = [...recent, ...earlier.filter((event) => !known.has(event.id))];
+    const all = [...recent, ...earlier.filter((event) => !known.has(event.id))].sort((a, b) => b.id - a.id);
     const shown = all.filter((event) => !kind.value || event.type.startsWith(`${kind.value}.`)).slice(0, SHOWN);
     show(list, shown.map((event) => h("li", {}, about(event), eventRow(event))), !shown.length && h("li", { class: "empty", text: "Nothing has happened yet." }));
   };
-  const load = () => attempt(async () => {
+  const load = inTurn(() => attempt(async () => {
     const type = kind.value ? `&type=${kind.value}.` : "";
-    earlier = (await get(`/events?limit=${SHOWN}${type}`)).reverse();
+    earlier = await get(`/events?limit=${SHOWN}${type}`);
     draw();
-  });
+  }));
   kind.addEventListener("change", load);
   show(page, h("div", { class: "head" }, h("h1", { text: "Events" }), kind), list);
   load();
-  return listen(calmly(draw, 300));
+  const redraw = calmly(draw, 300);
+  return listen(({ anew }) => (anew ? load() : redraw()));
 }

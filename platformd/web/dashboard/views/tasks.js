@@ -2,31 +2,24 @@
 
 import { get } from "../api.js";
 import { spanOf } from "../charts.js";
-import { h, show } from "../dom.js";
+import { h, inTurn, show } from "../dom.js";
 import { ago, bytes, percent } from "../format.js";
 import { spark } from "./fleet.js";
 
 const ENDED = 5;
 const HOURS = 20;
 
-/** Returns how to draw them anew; rejects when they cannot be had. */
+/** Returns how to draw them anew, which rejects when they cannot be had. */
 export function tasks(place, id) {
   const hours = new Map();
-  let drawing = null;
-  const draw = async () => {
+  return inTurn(async () => {
     const { data, total } = await get(`/deployments/${id}/tasks?page_size=100`);
     const live = data.filter((task) => !task.ended_at && !["stopped", "failed"].includes(task.state)).sort((a, b) => a.slot - b.slot);
     const shown = [...live, ...data.filter((task) => !live.includes(task)).slice(0, ENDED)];
     await Promise.all(live.slice(0, HOURS).map(async (task) => hours.set(task.id, await get(`/tasks/${task.id}/usage`))));
     show(place, h("div", { class: "head" }, h("h2", { text: "Tasks" }), h("span", { class: "quiet small", text: total > shown.length ? `the last ${shown.length} of ${total}` : "" })),
       shown.length ? table(shown, hours) : h("p", { class: "quiet", text: "There has been none yet." }));
-  };
-  return () => {
-    drawing ??= draw().finally(() => {
-      drawing = null;
-    });
-    return drawing;
-  };
+  });
 }
 
 function table(shown, hours) {
