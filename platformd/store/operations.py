@@ -51,9 +51,10 @@ from platformd.store import (
     webhooks,
 )
 from platformd.store.codec import Decoding
-from platformd.store.models import AnchorRow, AppRow, ArtifactRow, HostRow
+from platformd.store.models import AnchorRow, ArtifactRow, HostRow
 from platformd.store.saves import save
 
+_SAME_NAME = "SELECT 1 FROM apps WHERE subdomain = ? OR (namespace = ? AND name = ?)"
 _decoding = Decoding()
 
 
@@ -140,9 +141,8 @@ def _(operation: CreateApp, database: SqliteDatabase) -> App:
         created_at=operation.at,
         updated_at=operation.at,
     )
-    same_key = (AppRow.namespace == app.namespace) & (AppRow.name == app.name)
-    taken = AppRow.select().where((AppRow.subdomain == app.subdomain) | same_key)
-    if taken.exists(database):
+    names = (app.subdomain, app.namespace, app.name)
+    if database.execute_sql(_SAME_NAME, names).fetchone() is not None:
         raise _subdomain_taken(app, app.subdomain)
     save(database, app)
     for slug in configuring.FIRST_ENVIRONMENTS:
