@@ -21,7 +21,7 @@ from platformd.domain.spec import CpuPolicy, DeploymentSpec, NoWake, Protocol
 from platformd.errors import Invalid, PlatformError
 from platformd.views import SORTS, spec_object
 
-RULE = VolumeRule.of(PurePosixPath("/var/lib/platformd"), [PurePosixPath("/srv/volumes")])
+RULE = VolumeRule.of(PurePosixPath("/var/lib/platformd"), (PurePosixPath("/srv/volumes"),))
 ARTIFACT = "3f0e0c3e-0000-4000-8000-00000000abcd"
 
 
