@@ -15,6 +15,7 @@ from tornado.netutil import bind_sockets
 
 from actors.commits import Commits
 from actors.configuration import Configuration
+from actors.creations import Creations
 from actors.dead_letters import DeadLetters
 from actors.directory import Directory
 from actors.hooks import Hooks
@@ -52,9 +53,9 @@ from tests.handlers.standins import (
     Ending,
     Lines,
     Measured,
+    Nobody,
     Patient,
     ScriptedActors,
-    StoredWrites,
     build_requests,
 )
 
@@ -167,7 +168,7 @@ class Running:
             logs=LogStore(self._folder / "logs"),
             artifacts=ArtifactFiles(self._folder / "artifacts"),
             trees=SentTrees(self._folder / "trees", lambda: known_uploads(store.reader)),
-            writes=StoredWrites(Commits(store)),
+            writes=Creations(Commits(store), Nobody(), Deaf(), "localhost"),  # type: ignore[arg-type]
             configuration=Configuration(Commits(store), Deaf()),  # type: ignore[arg-type]
             removals=Patient(),
             builds=build_requests(store),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -15,91 +15,21 @@ from actors.commits import Commits
 from platformd import clock
 from platformd.domain import commands
 from platformd.domain.build.orders import SaveBuild
-from platformd.domain.build.state import Build, BuildState
+from platformd.domain.build.state import BuildState
 from platformd.domain.deliveries import Received
 from platformd.domain.deployment.changes import changed
 from platformd.domain.deployment.state import Deployment, Goal, Phase, Status
 from platformd.domain.operations import (
-    CompleteArtifact,
-    CreateApp,
-    CreateArtifact,
-    CreateDeployment,
-    RollBack,
     SaveDeployment,
     SaveTask,
 )
 from platformd.domain.requests import RequestKey
-from platformd.domain.snapshot import App, Artifact
-from platformd.domain.spec import DeploymentSpec
 from platformd.domain.task import TaskPhase
-from platformd.domain.variables import Precedence
 from platformd.drivers.base import Usage
 from platformd.errors import PreconditionFailed
 from platformd.hub import Hub
 from platformd.keeper import segments
 from platformd.store import Store
-
-
-@dataclass
-class StoredWrites:
-    """Creations without actors and without a gateway."""
-
-    commits: Commits
-
-    def under(self, key: RequestKey | None) -> StoredWrites:
-        return StoredWrites(self.commits.under(key))
-
-    async def create_app(
-        self, *, name: str, namespace: str, description: str | None, labels: Mapping[str, str]
-    ) -> App:
-        return await self.commits(
-            CreateApp(
-                name=name,
-                namespace=namespace,
-                description=description,
-                labels=labels,
-                domain="localhost",
-                at=clock.now(),
-            )
-        )
-
-    async def create_artifact(self, *, name: str, content_type: str) -> Artifact:
-        operation = CreateArtifact(name=name, content_type=content_type, at=clock.now())
-        return await self.commits(operation)
-
-    async def complete_artifact(self, artifact_id: str, *, sha256: str, size: int) -> Artifact:
-        operation = CompleteArtifact(id=artifact_id, sha256=sha256, size=size, at=clock.now())
-        return await self.commits(operation)
-
-    async def create_deployment(
-        self,
-        *,
-        app_id: str,
-        environment: str,
-        spec: DeploymentSpec,
-        precedence: Precedence = Precedence.DEPLOYMENT,
-        promoted_from: str | None = None,
-        build: Build | None = None,
-    ) -> Deployment:
-        operation = CreateDeployment(
-            app_id=app_id,
-            environment=environment,
-            spec=spec,
-            domain="localhost",
-            at=clock.now(),
-            steady=clock.steady(),
-            precedence=precedence,
-            promoted_from=promoted_from,
-            commit=build.commit if build else None,
-            build_id=build.id if build else None,
-        )
-        return await self.commits(operation)
-
-    async def roll_back(self, *, app_id: str, environment: str) -> Deployment:
-        operation = RollBack(
-            app_id=app_id, environment=environment, domain="localhost", at=clock.now(), steady=clock.steady()
-        )
-        return await self.commits(operation)
 
 
 @dataclass
@@ -158,12 +88,15 @@ class ScriptedActors:
 
 
 class Deaf:
-    """No gateway hears of addresses."""
+    """A gateway that is away: it hears of nothing."""
 
     def publish_hosts(self, app_id: str) -> None:
         pass
 
     def forget_hosts(self, hostnames: Collection[str]) -> None:
+        pass
+
+    def route(self, deployment_id: str, before: object, after: object) -> None:
         pass
 
 
