@@ -230,7 +230,7 @@ def test_folders_that_may_be_volumes(path: str, fine: bool) -> None:
 
 
 def test_the_data_directory_is_never_a_volume_even_below_a_root() -> None:
-    rule = VolumeRule.of(PurePosixPath("/data/platformd"), [PurePosixPath("/")])
+    rule = VolumeRule.of(PurePosixPath("/data/platformd"), (PurePosixPath("/"),))
     assert rule.refusal("/data/other") is None
     assert rule.refusal("/data/platformd/volumes/x") is None
     for inside in ("/data/platformd", "/data/platformd/run", "/data", "/", "/data/platformd/platformd.db"):
