@@ -240,10 +240,11 @@ class Client(Reader):
         self.gateway.count(task.deployment, kind)
         self._release(task)
 
-    def upstream_closed(self, upstream: Upstream, *, untouched: bool) -> None:
-        """The app closed before its answer began; a pooled connection may just have been too old."""
+    def upstream_closed(self, *, repeatable: bool) -> None:
+        """The app closed before its answer began. `repeatable`: it may never have seen the request, because a pooled
+        connection was too old, or because a dying app's listener outlived what it had accepted by a moment."""
         may_repeat = self.method in SAFE_METHODS and not self.block.has_body and not self.retried
-        if upstream.reused and untouched and may_repeat:
+        if repeatable and may_repeat:
             assert self.task is not None
             self.retried = True
             self.upstream = None

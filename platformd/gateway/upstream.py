@@ -23,6 +23,8 @@ HEAD, LENGTH, CHUNKS, UNTIL_CLOSE, TUNNEL, OVER = range(6)
 
 MOST_IDLE = 128
 _NO_BODY = (204, 304)
+# How a kernel says that the app closed without having read all that was sent.
+_UNREAD = (ConnectionResetError, BrokenPipeError)
 
 
 class Upstream(asyncio.Protocol):
@@ -291,7 +293,8 @@ class Upstream(asyncio.Protocol):
             return
         self.client = None
         if state == HEAD:
-            client.upstream_closed(self, untouched=not self._partial)
+            unread = self.reused or isinstance(exc, _UNREAD)
+            client.upstream_closed(repeatable=unread and not self._partial)
         elif state == TUNNEL:
             client.tunnel_ended()
         elif state == UNTIL_CLOSE and exc is None:

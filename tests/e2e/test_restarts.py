@@ -15,8 +15,9 @@ from tests.support import eventually
 
 
 def gaps(server: Platform, deployment: Any) -> list[float]:
-    """Seconds from the end of each task to the start of the next, oldest first."""
-    tasks = sorted(server.tasks(deployment["id"]), key=lambda task: task["started_at"])
+    """Seconds from the end of each task to the start of the next, of those that were started, oldest first."""
+    started = [task for task in server.tasks(deployment["id"]) if task["started_at"] is not None]
+    tasks = sorted(started, key=lambda task: task["started_at"])
     pairs = [(before["ended_at"], after["started_at"]) for before, after in itertools.pairwise(tasks)]
     return [(datetime.fromisoformat(b) - datetime.fromisoformat(a)).total_seconds() for a, b in pairs]
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.gateway.harness import (
@@ -187,6 +188,33 @@ def test_an_app_that_closes_a_fresh_connection_is_asked_once(gateway: Gateway, a
     gateway.open(web.address)
     assert gateway.get().status == 502
     assert len(web.heads) == 1
+
+
+def test_a_request_that_a_dying_app_never_read_waits_for_the_next_task(gateway: Gateway, app: Apps) -> None:
+    """The kernel took the connection, and nobody accepts it any more."""
+    dying = socket.create_server(("127.0.0.1", 0))
+    address = dying.getsockname()
+    gateway.open(address)
+    assert gateway.serve
+    web = app()
+    with ThreadPoolExecutor(2) as pool:
+        safe, unsafe = pool.submit(gateway.get), pool.submit(gateway.ask, post())
+        eventually(lambda: connections_to(address) == 2)
+        dying.close()
+        reply = unsafe.result()
+        assert (reply.status, reply.problem["code"]) == (502, "UPSTREAM_CLOSED")
+        eventually(lambda: "task refuses connections" in gateway.log())
+        gateway.release()
+        gateway.serve.hear("wake")
+        gateway.release(web.address)
+        assert safe.result().status == 200
+    assert len(web.heads) == 1
+
+
+def connections_to(address: tuple[str, int]) -> int:
+    """How many are open, accepted or not."""
+    open_ = [one for one in psutil.net_connections("tcp4") if one.status == psutil.CONN_ESTABLISHED]
+    return sum(one.raddr == address for one in open_)
 
 
 def test_a_connection_the_app_closed_while_pooled_is_not_used(gateway: Gateway, app: Apps) -> None:
