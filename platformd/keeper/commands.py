@@ -12,7 +12,7 @@ import select
 from . import segments, upgrade, wire
 from .connection import BATCH
 from .launch import is_free
-from .starter import proper_name
+from .starter import Plan, proper_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -111,9 +111,9 @@ class Commands:
         task = keeper.tasks.get(name)
         try:
             known = task is not None
-            if _taken(keeper.armed.pop(name, {})):
+            if _taken(keeper.disarm(name)):
                 raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
-            task = task or keeper.starter.task(request.message)
+            task = task or keeper.starter.task(Plan(request.message))
         except OSError as error:
             code = errno.errorcode.get(error.errno or 0, "EIO")
             self._launch_failed(request, name, code, error.strerror or str(error))
@@ -132,13 +132,18 @@ class Commands:
         request.reply(failure)
 
     def arm(self, request: Request) -> None:
-        """Have what a `launch` would start ready, for the gateway to fire when traffic comes."""
-        self.keeper.armed[proper_name(request.message["task"])] = request.message
+        """Have what a `launch` would start ready, for the gateway to fire when traffic comes; of what cannot be started
+        the launch says why."""
+        try:
+            plan = Plan(request.message)
+        except _UNSTARTABLE:
+            return
+        self.keeper.arm(plan)
 
     def disarm(self, request: Request) -> None:
         """Answered unless it was fired before; then serve has been told of that."""
         task = request.message["task"]
-        self.keeper.armed.pop(task, None)
+        self.keeper.disarm(task)
         if task not in self.keeper.tasks:
             request.reply({"op": "disarmed", "task": task})
 
@@ -147,13 +152,14 @@ class Commands:
         starts it then or hears why not."""
         self._hear_serve()
         keeper, name = self.keeper, request.message["task"]
-        task, message = keeper.tasks.get(name), keeper.armed.get(name)
-        if task is None and message is not None and not _taken(message):
+        task = keeper.tasks.get(name)
+        plan = keeper.armed.get(name)
+        if task is None and plan is not None and not _taken(plan):
             del keeper.armed[name]
             try:
-                task = keeper.starter.task(message)
+                task = keeper.starter.task(plan)
             except _UNSTARTABLE:
-                task = None
+                keeper.starter.drop(plan)
             else:
                 keeper.fired(task)
         request.reply({"op": "unarmed", "task": name} if task is None else _launched(task))
@@ -214,6 +220,7 @@ class Commands:
 
     def upgrade(self, request: Request) -> None:
         keeper = self.keeper
+        keeper.disarm_all()
         while keeper.behind:
             keeper.behind.popleft()()
         keeper.starter.spares.clear()
@@ -238,7 +245,7 @@ def _launched(task: Task) -> Message:
     return {"op": "launched", **record}
 
 
-def _taken(armed: Message) -> bool:
+def _taken(armed: Plan | None) -> bool:
     """Its port was free when it was armed, which may be long ago."""
-    port = (armed.get("handle") or {}).get("port")
+    port = None if armed is None else armed.handle.get("port")
     return port is not None and not is_free(port)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from .starter import Plan
     from .tasks import Task
 
 UNTOLD_SECONDS, CALM_SECONDS = 0.5, 0.005
@@ -41,7 +42,7 @@ class Keeper:
         self.timers = Timers()
         self.behind: deque[Callable[[], None]] = deque()
         self.tasks: dict[str, Task] = {}
-        self.armed: dict[str, dict[str, Any]] = {}
+        self.armed: dict[str, Plan] = {}
         self.untold: dict[str, Task] = {}
         self.calm_at = 0.0
         self.leaving = self.done = False
@@ -91,16 +92,34 @@ class Keeper:
 
     def serve_lost(self) -> None:
         """No goodbye: hold everything for a while, another serve may come."""
-        self.armed.clear()
+        self.disarm_all()
         self._losses += 1
         number = self._losses
         self.timers.after(self.grace, lambda: self._orphaned(number))
 
     def serve_came(self) -> None:
-        self.armed.clear()  # what an earlier one knew of is nothing to this one
+        self.disarm_all()  # what an earlier one knew of is nothing to this one
         self.untold.clear()  # its list tells of all there are
         self._losses += 1
         self.leaving = False
+
+    def arm(self, plan: Plan) -> None:
+        """Have it ready to be fired."""
+        self.disarm(plan.task)
+        if len(self.armed) < self.starter.spares.enough:
+            self.starter.set_aside(plan)
+        self.armed[plan.task] = plan
+
+    def disarm(self, task: str) -> Plan | None:
+        """What was armed, which then holds nothing any more."""
+        plan = self.armed.pop(task, None)
+        if plan is not None:
+            self.starter.drop(plan)
+        return plan
+
+    def disarm_all(self) -> None:
+        for task in [*self.armed]:
+            self.disarm(task)
 
     def terminated(self) -> None:
         """SIGTERM: serve decides while it is here, else nobody is to be waited for."""
@@ -172,5 +191,6 @@ class Keeper:
     def close(self) -> None:
         """Leave nothing behind but stored output and exit records."""
         self.door.close()
+        self.disarm_all()
         self.starter.spares.clear()
         os.ftruncate(self.lock, 0)

@@ -52,6 +52,7 @@ class Spare:
         """Put the folders where `task` has them; files left there by an earlier failure are cleared away."""
         if owner != self.owner:
             os.chown(f"work/{self.name}", *owner)
+            self.owner = owner
         for room in ("run", "work"):
             try:
                 os.rename(f"{room}/{self.name}", f"{room}/{task}")
@@ -80,7 +81,7 @@ class Spares:
         self.owner = (os.geteuid(), os.getegid())
         self._number = 0
         self._refused = False
-        self._enough = min(MOST_SPARES, resource.getrlimit(resource.RLIMIT_NOFILE)[1] // DESCRIPTORS_A_SPARE)
+        self.enough = min(MOST_SPARES, resource.getrlimit(resource.RLIMIT_NOFILE)[1] // DESCRIPTORS_A_SPARE)
 
     def take(self) -> Spare:
         self._refused = False
@@ -88,7 +89,7 @@ class Spares:
 
     def short(self) -> bool:
         """True when one more is due: made when there is nothing else to do."""
-        return len(self.ready) < self._enough and not self._refused
+        return len(self.ready) < self.enough and not self._refused
 
     def top_up(self) -> None:
         """Make one more. Where none can be had, it is tried again once something was started or forgotten."""
@@ -101,9 +102,23 @@ class Spares:
         """There may be room again."""
         self._refused = False
 
+    def take_back(self, spare: Spare) -> bool:
+        """One that was given and not used; False when it is to be discarded instead."""
+        try:
+            spare.give(self._name(), spare.owner)
+        except OSError:
+            return False
+        wanted = len(self.ready) < self.enough
+        if wanted:
+            self.ready.append(spare)
+        return wanted
+
     def _make(self) -> Spare:
+        return Spare(self._name(), self.owner)
+
+    def _name(self) -> str:
         self._number += 1
-        return Spare(f"spare-{self._number}", self.owner)
+        return f"spare-{self._number}"
 
     def clear(self) -> None:
         while self.ready:

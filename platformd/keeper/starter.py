@@ -30,6 +30,34 @@ RETRY_SECONDS = 1.0
 _NAME = re.compile(r"(?!spare-|trash-)[A-Za-z0-9_-][A-Za-z0-9_.-]{0,99}")
 
 
+class Plan:
+    """What to start, checked; `spare` is set once folders are there under its name."""
+
+    __slots__ = (
+        "argv",
+        "deployment",
+        "env",
+        "folder",
+        "handle",
+        "identity",
+        "listen",
+        "slots",
+        "spare",
+        "task",
+    )
+
+    def __init__(self, message: dict[str, Any]) -> None:
+        """Of a `launch` or `arm`; KeyError, TypeError, ValueError or OSError when it asks for what cannot be."""
+        self.task, self.deployment = proper_name(message["task"]), proper_name(message["deployment"])
+        self.argv, self.env = _argv(message["argv"]), dict(message["env"])
+        self.identity = Identity(message.get("uid"), message.get("gid"), message.get("rlimits") or {})
+        self.slots = (message.get("slot"), message.get("generation"))
+        self.folder = str(message.get("cwd") or f"work/{self.task}")
+        self.handle = dict(message.get("handle") or {})
+        self.listen = message.get("listen")
+        self.spare: Spare | None = None
+
+
 class Starter:
     """Starts tasks and gateways; `know` is told of each, before anything left on `behind` runs."""
 
@@ -47,63 +75,62 @@ class Starter:
         self.spares = Spares()
         self.boot_id = linux.boot_id()
 
-    def task(self, message: dict[str, Any]) -> Task:
-        """Start what a `launch` asks for; OSError, KeyError, TypeError or ValueError when it cannot be.
+    def task(self, plan: Plan) -> Task:
+        """Start it; OSError, ValueError or OverflowError when it cannot be.
 
         `settle` must follow before any other event is handled.
         """
-        task, deployment = proper_name(message["task"]), proper_name(message["deployment"])
-        argv, env = _argv(message["argv"]), dict(message["env"])
-        identity = Identity(message.get("uid"), message.get("gid"), message.get("rlimits") or {})
-        slots = (message.get("slot"), message.get("generation"))
-        folder = message.get("cwd") or f"work/{task}"
-        handle = dict(message.get("handle") or {})
-        if message.get("listen"):
-            host, port = message["listen"]
-            with listen(host, port) as sock:
-                env["LISTEN_FDS"] = "1"
-                started = self._start(
-                    task, deployment, slots, with_listen_pid(argv), env, folder, identity, [sock.fileno()]
-                )
-        else:
-            started = self._start(task, deployment, slots, argv, env, folder, identity)
-        started.handle = handle
-        return started
+        if plan.listen is None:
+            return self._start(plan, plan.argv, plan.env)
+        host, port = plan.listen
+        with listen(host, port) as sock:
+            env = {**plan.env, "LISTEN_FDS": "1"}
+            return self._start(plan, with_listen_pid(plan.argv), env, [sock.fileno()])
 
     def gateway(self, argv: list[str], env: dict[str, str], sockets: list[int]) -> Task:
         """Start a gateway with `sockets` as its descriptors 3, 4, …"""
         name = f"{GATEWAY_PREFIX}{os.urandom(6).hex()}"
-        env = {**env, "TASK_ID": name}
+        plan = Plan(
+            {"task": name, "deployment": OWN_DEPLOYMENT, "argv": argv, "env": {**env, "TASK_ID": name}}
+        )
         try:
-            return self._start(
-                name, OWN_DEPLOYMENT, (None, None), _argv(argv), env, f"work/{name}", None, sockets
-            )
+            return self._start(plan, plan.argv, plan.env, sockets)
         finally:
             self.settle()
 
-    def _start(
-        self,
-        name: str,
-        deployment: str,
-        slots: tuple[int | None, int | None],
-        argv: list[str],
-        env: dict[str, str],
-        folder: str,
-        identity: Identity | None,
-        sockets: Sequence[int] = (),
-    ) -> Task:
-        spare = self.spares.take()
+    def set_aside(self, plan: Plan) -> None:
+        """Folders for it now rather than at its start. Where there are none to be had, it starts without."""
         try:
-            spare.give(name, self._owner(identity))
+            spare = self.spares.take()
+        except OSError:
+            return
+        try:
+            spare.give(plan.task, self._owner(plan.identity))
+        except OSError:
+            spare.discard()
+        else:
+            plan.spare = spare
+
+    def drop(self, plan: Plan) -> None:
+        """It is not to be started: its folders may be another's."""
+        spare, plan.spare = plan.spare, None
+        if spare is not None and not self.spares.take_back(spare):
+            self.behind.append(spare.discard)
+
+    def _start(self, plan: Plan, argv: list[str], env: dict[str, str], sockets: Sequence[int] = ()) -> Task:
+        spare, plan.spare = plan.spare or self.spares.take(), None
+        try:
+            if spare.name != plan.task:
+                spare.give(plan.task, self._owner(plan.identity))
             before = linux.boot_ns()
-            pid = self.spawner.spawn(argv, env, folder, [*spare.theirs, *sockets], identity)
+            pid = self.spawner.spawn(argv, env, plan.folder, [*spare.theirs, *sockets], plan.identity)
             after = linux.boot_ns()
             spare.close_theirs()
             born = _born_at(pid, before, after)
         except BaseException:
             spare.discard()
             raise
-        task = Task(name, deployment, *slots, pid, born, after)
+        task = Task(plan.task, plan.deployment, *plan.slots, pid, born, after, plan.handle)
         self._started.append((spare, task))
         return task
 
@@ -118,11 +145,9 @@ class Starter:
             self.know(task)
             self.behind.append(lambda task=task: self._record(task))  # type: ignore[misc]
 
-    def _owner(self, identity: Identity | None) -> tuple[int, int]:
-        own = (self.spawner.uid, self.spawner.gid)
-        if identity is None:
-            return own
-        self.spares.owner = identity.owner or own
+    def _owner(self, identity: Identity) -> tuple[int, int]:
+        """Whose its folders are, and those of the next spares."""
+        self.spares.owner = identity.owner or (self.spawner.uid, self.spawner.gid)
         return self.spares.owner
 
     def _record(self, task: Task) -> None:

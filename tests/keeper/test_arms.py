@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Iterator
 
 import pytest
 
+from platformd.keeper.folders import MOST_SPARES
 from tests.keeper.rig import Client, Rig
+from tests.support import eventually
 
 IDLE = "exec sleep 100"
 
@@ -81,6 +84,42 @@ def test_a_port_that_was_taken_meanwhile_is_nobodys_start(rig: Rig, gateway: Cli
     assert fire(gateway, "t1")["op"] == "unarmed"
     failed = rig.launch("t1", IDLE)
     assert (failed["op"], failed["code"]) == ("launch_failed", "EADDRINUSE")
+
+
+def test_its_folders_are_there_beforehand_and_go_when_it_is_disarmed(rig: Rig, gateway: Client) -> None:
+    arm(rig, "t1")
+    rig.client.ping()
+    assert (rig.data_dir / "work/t1").is_dir() and (rig.data_dir / "run/t1/out").is_fifo()
+    rig.client.send({"op": "disarm", "task": "t1"})
+    rig.client.wait("disarmed", task="t1")
+    assert not (rig.data_dir / "work/t1").exists() and not (rig.data_dir / "run/t1").exists()
+    assert rig.launch("t1", "pwd; exec sleep 100")["op"] == "launched"
+    eventually(lambda: rig.lines(task="t1") == [str(rig.data_dir / "work/t1")])
+
+
+@pytest.mark.parametrize("script", ["pwd; exec sleep 100", "pwd; exit 3"])
+def test_what_is_fired_runs_in_them_and_is_heard(rig: Rig, gateway: Client, script: str) -> None:
+    arm(rig, "t1", script)
+    rig.client.ping()
+    fire(gateway, "t1")
+    eventually(lambda: rig.lines(task="t1") == [str(rig.data_dir / "work/t1")])
+
+
+def test_many_that_come_and_go_leave_no_folders_and_no_more_descriptors(rig: Rig) -> None:
+    """So many as there are spares have folders of their own, the others get theirs when they start."""
+
+    def descriptors() -> int:
+        return len(os.listdir(f"/proc/{rig.keeper_pid}/fd"))
+
+    for _ in range(2):
+        for number in range(300):
+            arm(rig, f"t{number}")
+        rig.client.ping()
+        for number in range(300):
+            rig.client.send({"op": "disarm", "task": f"t{number}"})
+        rig.client.ping()
+        eventually(lambda: not [*(rig.data_dir / "work").glob("t*"), *(rig.data_dir / "run").glob("t*")])
+        eventually(lambda: descriptors() < MOST_SPARES * 4 + 100)
 
 
 def test_another_serve_begins_with_nothing_armed(rig: Rig, gateway: Client) -> None:
