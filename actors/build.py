@@ -1,8 +1,8 @@
 """The actor of one build: owns its turn, its work, its deadline, and what its success is for.
 
 Hears commands from handlers, its turn from the queue, facts from the workshop, from the driver that runs its command
-and from its timer. Made anew after a restart of the service it is told so, ends what it had begun and begins again.
-Runs in turns.
+and from its timer. Made anew, after a restart of the service or a failure of its own, it ends what it had begun and
+begins again. Runs in turns.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 from actors.build_turns import BuildTurns
 from actors.messages import Key, Lane, ShuttingDown
 from actors.snapshot import SnapshotActor
-from actors.world import World
+from actors.world import World, fault_point
 from platformd import clock
 from platformd.builds import Workshop
 from platformd.domain.build import happenings
@@ -93,6 +93,8 @@ class BuildActor(SnapshotActor[Build]):
 
     def on_activate(self) -> None:
         self.begin(self.load())
+        if not self.may_passivate():
+            self.tell_self(m.Interrupted())
 
     def step(self, state: Build, event: object, moment: Moment) -> Step[Build, m.BuildEffect]:
         return step(state, event, moment)
@@ -102,6 +104,7 @@ class BuildActor(SnapshotActor[Build]):
         return after.phase is not before.phase or isinstance(event, self.COMMANDS)
 
     def carry_out(self, state: Build, effect: m.BuildEffect) -> None:
+        fault_point(type(effect).__name__, state.app_name)
         yard = self._yard
         match effect:
             case m.EnterQueue():
@@ -267,7 +270,7 @@ def recover_builds(world: World, yard: BuildYard) -> list[str]:
         if build.phase is not Phase.QUEUED:
             yard.turns.hold(build)
     for build in builds:
-        world.directory.tell(Key("build", build.id), m.ServiceRestarted(), Lane.FACT)
+        world.directory.activate(Key("build", build.id))
     return [build.run_id for build in builds if build.run_id is not None]
 
 

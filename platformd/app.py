@@ -176,7 +176,7 @@ class Service:
         self.dead_letters = DeadLetters()
         supervisor = Supervisor(
             dead_letter=self.dead_letters,
-            on_quarantine=lambda key, failure: quarantine(self.world, key, failure),
+            on_quarantine=lambda key, failure: quarantine(self.world, self.yard, key, failure),
         )
         self.directory = Directory(self.runtime, supervisor)
         self.timers = Timers(self.directory.tell)

@@ -113,7 +113,7 @@ class Stage:
         """All that a serving process has in memory."""
         self.letters = DeadLetters()
         self.supervisor = Supervisor(
-            dead_letter=self.letters, on_quarantine=lambda *what: quarantine(self.world, *what)
+            dead_letter=self.letters, on_quarantine=lambda *what: quarantine(self.world, None, *what)
         )
         self.directory = Directory(InlineRuntime(), self.supervisor)
         self.timers = Timers(self.directory.tell)

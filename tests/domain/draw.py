@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from platformd.domain import events
-from platformd.domain.build.messages import ServiceRestarted
+from platformd.domain.build.messages import Interrupted
 from platformd.domain.build.state import Phase as BuildPhase
 from platformd.domain.build.transitions import TRANSITIONS as BUILD
 from platformd.domain.deployment.state import Phase
@@ -28,7 +28,7 @@ def drawings() -> dict[str, str]:
     """The diagram of each machine by the name between whose markers it stands."""
     return {
         "deployment": diagram(DEPLOYMENT, DRAWN, [Phase.DONE], without=LEFT_OUT),
-        "build": diagram(BUILD, tuple(BuildPhase), [BuildPhase.DONE], without=(ServiceRestarted,)),
+        "build": diagram(BUILD, tuple(BuildPhase), [BuildPhase.DONE], without=(Interrupted,)),
         "task": diagram(TASK, tuple(TaskPhase), [TaskPhase.STOPPED, TaskPhase.FAILED]),
     }
 

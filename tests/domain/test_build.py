@@ -138,7 +138,7 @@ def test_the_deadline_ends_whatever_is_under_way(told) -> None:
 
 def test_a_build_cut_off_by_a_restart_is_ended_and_begins_again_within_its_deadline() -> None:
     story = Story()
-    story.tell(m.Begun(), m.Fetched(COMMIT), events.Launched({}, START), m.ServiceRestarted())
+    story.tell(m.Begun(), m.Fetched(COMMIT), events.Launched({}, START), m.Interrupted())
     assert m.EndWork("run") in story.effects
     again = story.tell(events.Swept())
     assert (again.phase, again.state, again.run_id) == (Phase.QUEUED, BuildState.QUEUED, None)
@@ -146,16 +146,50 @@ def test_a_build_cut_off_by_a_restart_is_ended_and_begins_again_within_its_deadl
     story.at = START + timedelta(seconds=500)
     second = story.tell(m.Begun())
     assert (second.attempt, second.started_at, second.deadline) == (2, START, START + timedelta(seconds=900))
-    story.tell(m.ServiceRestarted(), events.Swept())
+    story.tell(m.Interrupted(), events.Swept())
     story.at = START + timedelta(seconds=901)
     assert story.tell(m.Begun()).state is BuildState.FAILED
+
+
+def test_one_that_had_its_time_when_it_is_found_again_does_not_begin_again() -> None:
+    story = Story()
+    story.tell(m.Begun(), m.Fetched(COMMIT), events.Launched({}, START))
+    story.at = START + timedelta(seconds=900)
+    ended = story.tell(m.Interrupted())
+    assert (ended.state, ended.phase, ended.reason and ended.reason.code) == (
+        BuildState.FAILED,
+        Phase.ENDING,
+        "BUILD_TIMEOUT",
+    )
+    assert m.EndWork("run") in story.effects
+    assert story.tell(events.Swept()).phase is Phase.DONE
+
+
+def test_the_deadline_of_one_that_begins_again_holds_while_it_waits_for_its_turn() -> None:
+    story = Story()
+    story.tell(m.Begun(), m.Interrupted(), events.Swept())
+    story.at = START + timedelta(seconds=899)
+    assert story.tell(events.TimerElapsed()).phase is Phase.QUEUED
+    story.at = START + timedelta(seconds=900)
+    ended = story.tell(events.TimerElapsed())
+    assert (ended.state, ended.phase) == (BuildState.FAILED, Phase.DONE)
+    assert story.ordered(m.LeaveQueue)
+    fresh = Story()
+    fresh.at = START + timedelta(days=1)
+    assert fresh.tell(events.TimerElapsed()).phase is Phase.QUEUED
+
+
+def test_an_exit_that_is_no_commands_changes_nothing() -> None:
+    story = Story(build(BY_DOCKERFILE))
+    making = story.tell(m.Begun(), m.Fetched(COMMIT))
+    assert story.tell(events.Exited(Exit(code=0))) is making
 
 
 def test_a_restart_between_success_and_deployment_goes_on_there() -> None:
     story = built()
     story.tell(events.Swept(), m.Stored("artifact"), m.DeployWaits())
     assert story.state.next_deadline == START + timedelta(seconds=1)
-    story.tell(m.ServiceRestarted())
+    story.tell(m.Interrupted())
     assert story.effects == (m.Deploy(),)
     story.at = START + timedelta(seconds=1)
     story.tell(events.TimerElapsed())
@@ -184,7 +218,7 @@ def test_a_command_given_up_before_it_was_launched_is_ended_once_that_is_known()
 
 
 def test_cancelling_is_final_in_every_phase_and_as_good_twice_as_once() -> None:
-    ways = [(), (m.Begun(),), (m.Begun(), m.Fetched(COMMIT)), (m.Begun(), m.ServiceRestarted())]
+    ways = [(), (m.Begun(),), (m.Begun(), m.Fetched(COMMIT)), (m.Begun(), m.Interrupted())]
     for way in ways:
         story = Story()
         story.tell(*way, m.Cancel())
@@ -235,7 +269,7 @@ facts = st.sampled_from(
         *(m.Queued(), m.Begun(), m.Fetched(COMMIT), m.Fetched(None), m.FoundBuilt("other", COMMIT)),
         *(m.ImageMade("i", "sha256:1"), m.Stored("artifact"), m.WorkFailed(REASON), m.Superseded("newer")),
         *(m.Deployed("deployment"), m.Deployed(None), m.DeployRefused(REASON), m.DeployWaits()),
-        *(m.ServiceRestarted(), m.Cancel(), events.Launched({}, START), events.LaunchWaits(REASON)),
+        *(m.Interrupted(), m.Cancel(), events.Launched({}, START), events.LaunchWaits(REASON)),
         *(events.LaunchFailed(REASON), events.Exited(Exit(code=0)), events.Exited(Exit(signal="SIGKILL"))),
         *(events.Swept(), events.TimerElapsed()),
     ]

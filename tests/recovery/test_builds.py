@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import psutil
@@ -42,8 +43,8 @@ def server(git_host: GitHost) -> Iterator[Platform]:
         shutil.rmtree(root, ignore_errors=True)
 
 
-def source(server: Platform, command: str) -> str:
-    app_id = make_app(server, "web")
+def source(server: Platform, command: str, name: str = "web") -> str:
+    app_id = make_app(server, name)
     build = {"kind": "command", "command": command, "artifact_path": "server"}
     set_source(server, app_id, repository="octo/server", build=build)
     return app_id
@@ -126,6 +127,58 @@ def test_a_deadline_holds_over_restarts(git_host):
         assert (build["state"], build["reason"]["code"]) == ("failed", "BUILD_TIMEOUT")
         assert build["started_at"] == began
         assert not processes(server, "86395")
+    finally:
+        server.destroy()
+        shutil.rmtree(root, ignore_errors=True)
+
+
+def test_a_command_whose_time_ran_out_while_nobody_was_there_is_ended_at_the_start(git_host):
+    root = open_folder()
+    server = Platform(root / "data", "--github-url", git_host.url, "--build-timeout", "5")
+    try:
+        server.start()
+        build_id = queue(server, source(server, "setsid sleep 86393 & sleep 86393"))
+        eventually(lambda: len(processes(server, "86393")) >= 2, 30)
+        began = datetime.fromisoformat(build_of(server, build_id)["started_at"])
+        server.kill()
+        eventually(lambda: datetime.now(UTC) > began + timedelta(seconds=5), 10)
+        assert processes(server, "86393")
+        server.start()
+        build = settled(server, build_id)
+        assert (build["state"], build["reason"]["code"]) == ("failed", "BUILD_TIMEOUT")
+        assert build["attempt"] == 1
+        assert not processes(server, "86393")
+    finally:
+        server.destroy()
+        shutil.rmtree(root, ignore_errors=True)
+
+
+@pytest.mark.parametrize("effect", ["EnterQueue", "Fetch", "RunCommand", "SweepRun", "Collect", "Deploy"])
+def test_a_build_whose_actor_fails_over_and_over_has_failed_and_gives_its_turn_back(git_host, effect):
+    root = open_folder()
+    server = Platform(root / "data", "--github-url", git_host.url, "--builds-at-once", "1")
+    try:
+        server.start(PLATFORMD_FAULT_AT=f"{effect} RuntimeError bad")
+        bad, good = source(server, "sleep 86392 & true", "bad"), source(server, "true", "good")
+        waiting = waiting_for(server, bad)
+        first, second = queue(server, bad), queue(server, good)
+        build = settled(server, first)
+        if effect == "Deploy":
+            assert (build["state"], build["reason"]["code"]) == ("succeeded", "BUILD_QUARANTINED")
+        else:
+            assert (build["state"], build["reason"]["code"]) == ("failed", "BUILD_QUARANTINED")
+            assert "injected" in build["reason"]["message"]
+        if effect in ("Fetch", "RunCommand", "SweepRun"):
+            assert build["attempt"] == 6, "it began again after each failure but the last"
+        assert settled(server, second)["state"] == "succeeded"
+        assert eventually(lambda: not processes(server, "86392"))
+        later = queue(server, good)
+        server.kill()
+        server.start()  # without the fault
+        assert build_of(server, first)["state"] == build["state"]
+        assert settled(server, later)["state"] == "succeeded"
+        assert settled(server, queue(server, bad))["state"] == "succeeded"
+        assert server.wait(waiting, lambda d: d["phase"] != "waiting_for_build")
     finally:
         server.destroy()
         shutil.rmtree(root, ignore_errors=True)

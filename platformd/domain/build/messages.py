@@ -94,8 +94,9 @@ class DeployWaits:
 
 
 @dataclass(frozen=True, slots=True)
-class ServiceRestarted:
-    """What it had under way is nobody's any more."""
+class Interrupted:
+    """Its actor is made anew, after a restart of the service or a failure of its own: what it had under way is
+    nobody's any more."""
 
 
 # ---- effects -----------------------------------------------------------------------------------------------
@@ -192,7 +193,7 @@ BuildFact = (
     | Deployed
     | DeployRefused
     | DeployWaits
-    | ServiceRestarted
+    | Interrupted
     | events.Launched
     | events.LaunchWaits
     | events.LaunchFailed

@@ -96,7 +96,8 @@ def _launch_waits(draft: BuildDraft, event: events.LaunchWaits) -> None:
 def _exited(draft: BuildDraft, event: events.Exited) -> None:
     """What the command started and left behind ends with it, whatever came of it."""
     run_id = draft.state.run_id
-    assert run_id is not None
+    if run_id is None:  # the engine builds: no command of it can have ended
+        return
     if event.exit.clean:
         draft.set(phase=Phase.STORING)
     else:
@@ -165,6 +166,13 @@ def _time_elapsed(draft: BuildDraft, event: events.TimerElapsed) -> None:
         draft.order(m.RunCommand())
 
 
+def _waited_too_long(draft: BuildDraft, event: events.TimerElapsed) -> None:
+    """For its turn, after it had one before."""
+    build = draft.state
+    if draft.passed(build.deadline):
+        _over(draft, BuildState.FAILED, _too_long(build))
+
+
 def _time_to_deploy(draft: BuildDraft, event: events.TimerElapsed) -> None:
     if draft.passed(draft.state.retry_at):
         draft.set(retry_at=None)
@@ -203,18 +211,22 @@ def _supersede(draft: BuildDraft, by: str, message: str) -> None:
     _over(draft, BuildState.CANCELLED, Reason(code=SUPERSEDED, message=message))
 
 
-def _restarted(draft: BuildDraft, event: m.ServiceRestarted) -> None:
-    """It begins again, from nothing, once what it had begun is ended."""
-    draft.order(m.Say("the service was restarted; the build begins again"))
+def _restarted(draft: BuildDraft, event: m.Interrupted) -> None:
+    """It begins again, from nothing, once what it had begun is ended; unless it had its time."""
+    build = draft.state
+    if draft.passed(build.deadline):
+        _end(draft, BuildState.FAILED, _too_long(build))
+        return
+    draft.order(m.Say("it was interrupted; the build begins again"))
     draft.set(phase=Phase.ENDING)
+    draft.order(m.EndWork(build.run_id))
+
+
+def _end_again(draft: BuildDraft, event: m.Interrupted) -> None:
     draft.order(m.EndWork(draft.state.run_id))
 
 
-def _end_again(draft: BuildDraft, event: m.ServiceRestarted) -> None:
-    draft.order(m.EndWork(draft.state.run_id))
-
-
-def _deploy_again(draft: BuildDraft, event: m.ServiceRestarted) -> None:
+def _deploy_again(draft: BuildDraft, event: m.Interrupted) -> None:
     draft.order(m.Deploy())
 
 
@@ -347,16 +359,17 @@ TRANSITIONS = compile_rules(
             (
                 Rule(events.TimerElapsed, _UNDER_WAY, _time_elapsed, (P.ENDING,)),
                 Rule(events.TimerElapsed, (P.DEPLOYING,), _time_to_deploy),
+                Rule(events.TimerElapsed, (P.QUEUED,), _waited_too_long, (P.DONE,)),
             ),
         ),
         *_only(m.Superseded, (Rule(m.Superseded, (P.QUEUED,), _superseded, (P.DONE,)),)),
         Rule(m.Cancel, (P.QUEUED,), _cancel_queued, (P.DONE,)),
         Rule(m.Cancel, _UNDER_WAY, _cancel, (P.ENDING,)),
         Rule(m.Cancel, (P.DEPLOYING, P.ENDING, P.DONE), _cancel_ended),
-        Rule(m.ServiceRestarted, (P.QUEUED,), _wait),
-        Rule(m.ServiceRestarted, _UNDER_WAY, _restarted, (P.ENDING,)),
-        Rule(m.ServiceRestarted, (P.ENDING,), _end_again),
-        Rule(m.ServiceRestarted, (P.DEPLOYING,), _deploy_again),
-        Rule(m.ServiceRestarted, (P.DONE,), ignore),
+        Rule(m.Interrupted, (P.QUEUED,), _wait),
+        Rule(m.Interrupted, _UNDER_WAY, _restarted, (P.ENDING,)),
+        Rule(m.Interrupted, (P.ENDING,), _end_again),
+        Rule(m.Interrupted, (P.DEPLOYING,), _deploy_again),
+        Rule(m.Interrupted, (P.DONE,), ignore),
     )
 )
