@@ -11,12 +11,12 @@ import signal
 from collections.abc import Iterator
 from typing import Any
 
-import psutil
 import pytest
 
 from tests.e2e.building import build_of, log_of, make_app, packed, send, set_source, settled, trees_kept
 from tests.e2e.conftest import APPS, TASK_PATH, open_folder
 from tests.e2e.platform import Platform, host_of
+from tests.e2e.processes import processes_of
 from tests.git_host import GitHost
 from tests.support import eventually
 
@@ -133,16 +133,6 @@ def in_phase(server: Platform, build_id: str, phase: str) -> dict[str, Any]:
         return build if build["phase"] == phase else None
 
     return eventually(reached, 30)
-
-
-def processes_of(server: Platform, words: str) -> list[int]:
-    """Those of the server's whose command line has `words`."""
-    found = []
-    for process in server.family():
-        with contextlib.suppress(psutil.Error):
-            if any(words in word for word in process.cmdline()):
-                found.append(process.pid)
-    return found
 
 
 def test_a_command_that_fails_answers_with_its_last_lines(server, git_host, token):

@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import psutil
 import pytest
 
 from tests.e2e.building import build_of, log_of, make_app, packed, send, set_source, settled, trees_kept
 from tests.e2e.conftest import open_folder
 from tests.e2e.platform import Platform, host_of
+from tests.e2e.processes import processes_of
 from tests.git_host import GitHost
 from tests.support import eventually
 
@@ -63,15 +63,6 @@ def waiting_for(server: Platform, app_id: str) -> str:
     return server.api("POST", f"/apps/{app_id}/deployments", {}).json["id"]
 
 
-def processes(server: Platform, words: str) -> list[int]:
-    found = []
-    for process in server.family():
-        with contextlib.suppress(psutil.Error):
-            if any(words in word for word in process.cmdline()):
-                found.append(process.pid)
-    return found
-
-
 def succeeded_once(server: Platform, build_id: str, deployment_id: str) -> dict[str, Any]:
     """The build has made what its one deployment runs, and left nothing."""
     build = settled(server, build_id)
@@ -103,13 +94,13 @@ def test_killed_while_it_builds_the_first_command_is_ended_and_another_is_run(se
     app_id = source(server, "test -e $HOME/once || { touch $HOME/once; setsid sleep 86396; }")
     deployment_id = waiting_for(server, app_id)
     build_id = queue(server, app_id)
-    eventually(lambda: processes(server, "86396"), 30)
+    eventually(lambda: processes_of(server, "86396"), 30)
     before = build_of(server, build_id)
     server.kill()
     server.start()
     build = succeeded_once(server, build_id, deployment_id)
     assert (build["attempt"], build["started_at"]) == (2, before["started_at"])
-    assert not processes(server, "86396")
+    assert not processes_of(server, "86396")
 
 
 def test_a_deadline_holds_over_restarts(git_host):
@@ -119,14 +110,14 @@ def test_a_deadline_holds_over_restarts(git_host):
         server.start()
         app_id = source(server, "sleep 86395")
         build_id = queue(server, app_id)
-        eventually(lambda: processes(server, "86395"), 30)
+        eventually(lambda: processes_of(server, "86395"), 30)
         began = build_of(server, build_id)["started_at"]
         server.kill()
         server.start()
         build = settled(server, build_id)
         assert (build["state"], build["reason"]["code"]) == ("failed", "BUILD_TIMEOUT")
         assert build["started_at"] == began
-        assert not processes(server, "86395")
+        assert not processes_of(server, "86395")
     finally:
         server.destroy()
         shutil.rmtree(root, ignore_errors=True)
@@ -138,16 +129,16 @@ def test_a_command_whose_time_ran_out_while_nobody_was_there_is_ended_at_the_sta
     try:
         server.start()
         build_id = queue(server, source(server, "setsid sleep 86393 & sleep 86393"))
-        eventually(lambda: len(processes(server, "86393")) >= 2, 30)
+        eventually(lambda: len(processes_of(server, "86393")) >= 2, 30)
         began = datetime.fromisoformat(build_of(server, build_id)["started_at"])
         server.kill()
         eventually(lambda: datetime.now(UTC) > began + timedelta(seconds=5), 10)
-        assert processes(server, "86393")
+        assert processes_of(server, "86393")
         server.start()
         build = settled(server, build_id)
         assert (build["state"], build["reason"]["code"]) == ("failed", "BUILD_TIMEOUT")
         assert build["attempt"] == 1
-        assert not processes(server, "86393")
+        assert not processes_of(server, "86393")
     finally:
         server.destroy()
         shutil.rmtree(root, ignore_errors=True)
@@ -171,7 +162,7 @@ def test_a_build_whose_actor_fails_over_and_over_has_failed_and_gives_its_turn_b
         if effect in ("Fetch", "RunCommand", "SweepRun"):
             assert build["attempt"] == 6, "it began again after each failure but the last"
         assert settled(server, second)["state"] == "succeeded"
-        assert eventually(lambda: not processes(server, "86392"))
+        assert eventually(lambda: not processes_of(server, "86392"))
         later = queue(server, good)
         server.kill()
         server.start()  # without the fault
@@ -188,9 +179,9 @@ def test_stopped_in_good_order_no_command_stays_behind(server, git_host):
     app_id = source(server, "test -e $HOME/once || { touch $HOME/once; sleep 86394; }")
     deployment_id = waiting_for(server, app_id)
     build_id = queue(server, app_id)
-    eventually(lambda: processes(server, "86394"), 30)
+    eventually(lambda: processes_of(server, "86394"), 30)
     server.terminate()
-    assert not processes(server, "86394")
+    assert not processes_of(server, "86394")
     server.start()
     succeeded_once(server, build_id, deployment_id)
 
