@@ -41,13 +41,14 @@ class Arming:
         return replace(moment, next_id=next_id)
 
     def follow(self, state: Deployment) -> None:
-        """It became another: arm what a wake would start now, and nothing else."""
+        """It became another: arm what a wake would start now, and nothing else. What never ran may never be asked for,
+        and is not to take the place of what was."""
         armed = self._world.arms.of(state.id)
         if state.phase is not Phase.ASLEEP:
             if armed is not None and all(member.task_id != armed.task_id for member in state.members):
                 self._world.arms.disarm(state.id)
             return
-        order = self._foreseen(state)
+        order = self._foreseen(state) if state.ever_ready else None
         if order is None:
             self._world.arms.disarm(state.id)
         elif armed is None or replace(order, task_id=armed.task_id) != replace(armed, env={}):

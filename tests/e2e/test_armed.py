@@ -73,9 +73,13 @@ def test_what_is_cancelled_in_the_instant_of_a_wake_leaves_nothing(server: Platf
         assert server.get(host).status == 503
 
 
-def test_an_app_that_crashes_as_it_is_fired_fails_its_requests(server: Platform, tiny: Path) -> None:
-    deployment = server.deploy(tiny, env={"EXIT_CODE": "3"}, replicas=0)
+def test_an_app_that_crashes_as_it_is_fired_fails_its_requests(
+    server: Platform, tiny: Path, common: Path
+) -> None:
+    deployment = server.deploy(tiny, env={"DOWN_FILE": str(common / "down")})
     host = host_of(deployment)
+    server.sleep(deployment["id"])
+    (common / "down").touch()
     answers = together(*(fetch(server.gateway_url, host) for _ in range(5)))
     assert {answer.status for answer in answers} == {502}
     eventually(lambda: not alive(deployment["id"]))

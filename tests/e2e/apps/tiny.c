@@ -3,6 +3,7 @@
  *   COUNT_FILE append a line at each start       NEVER      never listen
  *   IGNORE_TERM ignore SIGTERM                   HEALTH_MS  answer /health with 503 until so long after the start
  *   TERM_MS    on SIGTERM exit 0 after so long        MARK_FILE  append its TASK_ID at each start
+ *   DOWN_FILE  exit with 1 instead of listening once this file is there
  * GET /pid answers the pid, /slow?MS after so many milliseconds, /exit?N ends the process, /hits the number of
  * requests but probes and itself; anything else answers $SAYS, else "ok". One request a connection at a time,
  * keep-alive. */
@@ -104,6 +105,8 @@ int main(void) {
     printf("starting on %s\n", port ? port : "-");
     fflush(stdout);
     rest(number("START_MS", 0));
+    const char *down = getenv("DOWN_FILE");
+    if (down && access(down, F_OK) == 0) return 1;
     if (getenv("EXIT_CODE")) {
         fprintf(stderr, "going down with %s\n", getenv("EXIT_CODE"));
         return (int)number("EXIT_CODE", 1);
