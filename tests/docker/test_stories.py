@@ -41,6 +41,7 @@ STORIES: dict[ModuleType, tuple[str, ...]] = {
     ),
     test_idle: (
         "test_a_request_longer_than_the_timeout_is_let_finish",
+        "test_an_open_socket_and_an_open_stream_keep_it_awake",
         "test_no_request_is_lost_to_the_idle_stop",
     ),
     test_freeze: (
