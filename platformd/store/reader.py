@@ -1,11 +1,12 @@
 """Rows by key and the few whole-table reads of recovery and routing, as SQL on query-only connections.
 
-Every thread that reads gets a connection of its own; `close` closes them all. A row that cannot be read is reported
-once and treated as absent.
+A connection is lent for a read and kept for the next one, of whichever thread: there are as many as ever read at once.
+`close` closes them all. A row that cannot be read is reported once and treated as absent.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sqlite3
 import threading
@@ -76,19 +77,27 @@ class Reader:
 
     def __init__(self, connect: Callable[[], sqlite3.Connection]) -> None:
         self._connect = connect
-        self._local = threading.local()
         self._lock = threading.Lock()
-        self._connections: list[sqlite3.Connection] = []
+        self._all: list[sqlite3.Connection] = []
+        self._idle: list[sqlite3.Connection] = []
         self._decode = Decoding().decode
 
     def rows(self, sql: str, *values: object) -> list[Any]:
-        return self._connection().execute(sql, values).fetchall()
+        connection = self._lent()
+        try:
+            return connection.execute(sql, values).fetchall()
+        finally:
+            self._idle.append(connection)
 
     def row(self, sql: str, *values: object) -> Any:
-        return self._connection().execute(sql, values).fetchone()
+        connection = self._lent()
+        try:
+            return connection.execute(sql, values).fetchone()
+        finally:
+            self._idle.append(connection)
 
     def get(self, kind: type[T], id: str) -> T | None:
-        row = self._connection().execute(RECORD_BY_ID[kind], (id,)).fetchone()
+        row = self.row(RECORD_BY_ID[kind], id)
         return None if row is None else self._decode(kind, *row)
 
     def all(self, kind: type[T], clause: str = "", *values: object) -> Iterator[T]:
@@ -101,9 +110,13 @@ class Reader:
 
     def _each(self, sql: str, *values: object) -> Iterator[Any]:
         """Rows some at a time: all of a large table at once would leave its peak in the heap."""
-        cursor = self._connection().execute(sql, values)
-        while rows := cursor.fetchmany(PORTION):
-            yield from rows
+        connection = self._lent()
+        try:
+            with contextlib.closing(connection.execute(sql, values)) as cursor:
+                while rows := cursor.fetchmany(PORTION):
+                    yield from rows
+        finally:
+            self._idle.append(connection)
 
     def app_by_key(self, namespace: str, name: str) -> App | None:
         return next(self.all(App, "WHERE namespace = ? AND name = ?", namespace, name), None)
@@ -165,14 +178,16 @@ class Reader:
 
     def close(self) -> None:
         with self._lock:
-            for connection in self._connections:
+            for connection in self._all:
                 connection.close()
-            self._connections.clear()
+            self._all.clear()
+            self._idle.clear()
 
-    def _connection(self) -> sqlite3.Connection:
-        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
-        if connection is None:
-            connection = self._local.connection = self._connect()
-            with self._lock:
-                self._connections.append(connection)
+    def _lent(self) -> sqlite3.Connection:
+        try:
+            return self._idle.pop()
+        except IndexError:
+            connection = self._connect()
+        with self._lock:
+            self._all.append(connection)
         return connection

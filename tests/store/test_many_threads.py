@@ -7,10 +7,13 @@ import threading
 from collections import defaultdict
 from dataclasses import replace
 
+import psutil
 import pytest
 
 from platformd.domain.deployment.state import Deployment
 from platformd.domain.operations import SaveDeployment
+from platformd.store.connection import FILE_NAME
+from platformd.store.store import Store
 from tests.store.samples import done, make_app, make_deployment, notice
 from tests.support import eventually
 
@@ -68,3 +71,17 @@ def test_every_object_ends_as_its_owner_last_said(store, heard, seed):
         id, revision = type.split()
         revisions[id].append(int(revision))
     assert all(seen == list(range(2, len(seen) + 2)) for seen in revisions.values())
+
+
+def test_threads_that_read_leave_no_connections_behind(tmp_path):
+    """One after the other they all use the same."""
+    store = Store.open(tmp_path)
+    try:
+        for _ in range(20):
+            reading = threading.Thread(target=store.reader.awake_deployments)
+            reading.start()
+            reading.join()
+        opened = [file.path for file in psutil.Process().open_files()]
+        assert opened.count(str(tmp_path / FILE_NAME)) == 2, "the writer's and one for reading"
+    finally:
+        store.close()
