@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import select
 import socket
 import tempfile
 import threading
@@ -26,6 +27,8 @@ class Fault:
     message: str = "it stumbled"
     half: bool = False
     """The answer breaks off; what was asked has happened."""
+    drip: float = 0.0
+    """So many seconds pass between the bytes of the answer."""
     times: int = 1
     met: int = 0
 
@@ -61,13 +64,13 @@ class Proxy:
                 return
             first, _, rest = head.partition(b"\r\n")
             fault = self._fault(first.decode())
-            if fault is not None and not fault.half:
+            if fault is not None and not (fault.half or fault.drip):
                 text = json.dumps({"message": fault.message}).encode()
                 peer.sendall(_answer(fault.status, text))
                 return
             with _connected(self.target) as server:
                 server.sendall(first + b"\r\nConnection: close\r\n" + _without_connection(rest) + body)
-                self._pass_on(server, peer, half=fault is not None)
+                self._pass_on(server, peer, fault)
 
     def _fault(self, first: str) -> Fault | None:
         for fault in self.faults:
@@ -76,12 +79,15 @@ class Proxy:
                 return fault
         return None
 
-    def _pass_on(self, server: socket.socket, peer: socket.socket, *, half: bool) -> None:
+    def _pass_on(self, server: socket.socket, peer: socket.socket, fault: Fault | None) -> None:
         passed = 0
         gone = threading.Thread(target=_until_it_leaves, args=(peer, server), daemon=True)
         gone.start()
         while block := server.recv(65536):
-            if half:
+            if fault is not None and fault.drip:
+                _drip(block, peer, fault.drip)
+                continue
+            if fault is not None:
                 peer.sendall(block[: len(block) * 2 // 3 if b"{" in block else 10])
                 break
             if self.pass_bytes is not None and passed >= self.pass_bytes:
@@ -92,6 +98,13 @@ class Proxy:
         with contextlib.suppress(OSError):
             peer.shutdown(socket.SHUT_RDWR)
         gone.join()
+
+
+def _drip(block: bytes, peer: socket.socket, pause: float) -> None:
+    for at in range(len(block)):
+        peer.sendall(block[at : at + 1])
+        if select.select([peer], [], [], pause)[0]:
+            return
 
 
 def _until_it_leaves(peer: socket.socket, server: socket.socket) -> None:
@@ -146,10 +159,10 @@ def unix_proxy(target: Path) -> Iterator[tuple[Proxy, str]]:
 
 
 @contextlib.contextmanager
-def tcp_proxy(host: str, port: int) -> Iterator[tuple[Proxy, str]]:
+def tcp_proxy(target: str | tuple[str, int]) -> Iterator[tuple[Proxy, str]]:
     """The proxy and its host:port."""
     listener = socket.create_server(("127.0.0.1", 0))
-    with _serving(listener, (host, port)) as proxy:
+    with _serving(listener, target) as proxy:
         yield proxy, f"127.0.0.1:{listener.getsockname()[1]}"
 
 

@@ -5,16 +5,20 @@ from __future__ import annotations
 import socket
 import tempfile
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from operator import methodcaller
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from platformd.domain.events import Exited, ImageWanted, LaunchWaits, Probed
 from platformd.drivers.docker.driver import CALLS_AT_ONCE
+from platformd.drivers.docker.engine import Engine, EngineAway
 from tests.docker.conftest import APP, make_images
 from tests.docker.engine import CannotRun, DockerEngine
-from tests.docker.proxy import tcp_proxy
+from tests.docker.proxy import tcp_proxy, unix_proxy
 from tests.docker.registry import registry
 from tests.docker.rig import DockerRig
 from tests.docker.test_images import publish_a_new_one
@@ -87,6 +91,34 @@ def test_an_engine_that_never_answers_holds_up_nobody(engine: DockerEngine, tmp_
             rig.close()
 
 
+@pytest.mark.parametrize("over", [unix_proxy, lambda path: tcp_proxy(str(path))], ids=["unix", "tcp"])
+@pytest.mark.parametrize("way", ["sdk", "link"])
+def test_an_answer_that_drips_is_none(
+    engine: DockerEngine, over: Callable[..., Any], way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is bounded as a whole: byte by byte, each in time, is as good as silence."""
+    monkeypatch.setattr("platformd.drivers.docker.engine.CALL_SECS", 1.0)
+    with over(engine.socket) as (proxy, address):
+        troubles: list[str | None] = []
+        asked = Engine(address if "://" in address else f"tcp://{address}", troubles.append)
+
+        def ask() -> Any:
+            return asked.call(methodcaller("info")) if way == "sdk" else asked.ask("GET", "/info")
+
+        try:
+            assert ask()["ServerVersion"]
+            fault = proxy.fail(r"GET .*/info", drip=0.3)
+            began = time.monotonic()
+            with pytest.raises(EngineAway):
+                ask()
+            assert 0.9 < time.monotonic() - began < 5.0
+            assert (fault.met, len(troubles)) == (1, 1)
+            asked.found()
+            assert ask()["ServerVersion"]
+        finally:
+            asked.close()
+
+
 def test_output_goes_on_where_it_was_left(engine: DockerEngine) -> None:
     """The service is gone twice while it writes: every line once, in order."""
     rig = DockerRig(engine)
@@ -137,7 +169,7 @@ def test_an_engine_that_ends_in_the_middle_of_a_pull(own_engine: DockerEngine) -
     with registry() as host:
         publish_a_new_one(own_engine, f"{host}/team/app:1")
         name, _, port = host.partition(":")
-        with tcp_proxy(name, int(port)) as (proxy, beside):
+        with tcp_proxy((name, int(port))) as (proxy, beside):
             proxy.pass_bytes = 4096
             rig = DockerRig(own_engine)
             try:

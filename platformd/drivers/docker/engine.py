@@ -11,18 +11,16 @@ import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-import requests
 from docker import APIClient
 from docker.errors import APIError, DockerException
-from urllib3.exceptions import HTTPError
 
 from platformd import clock, metrics
+from platformd.drivers.docker.sdk import sdk_over
 from platformd.links.engine import EngineLink
 
 T = TypeVar("T")
 
 CALL_SECS = 10.0
-_CONNECTIONS = 16
 
 
 class EngineAway(Exception):
@@ -87,9 +85,7 @@ class Engine:
 
     def _asked(self, method: str, path: str) -> Any:
         with self._opening:
-            if self._link is None:
-                self._link = EngineLink(self.address, CALL_SECS)
-            link = self._link
+            link = self._linked()
         answer = link.ask(method, path)
         if not answer.well:
             raise EngineError(answer.status, answer.message)
@@ -117,14 +113,7 @@ class Engine:
         except APIError as error:
             outcome = "refused"
             raise EngineError(error.status_code or 500, str(error.explanation or error)) from error
-        except (
-            DockerException,
-            requests.RequestException,
-            HTTPError,
-            OSError,
-            ValueError,
-            KeyError,
-        ) as error:
+        except (DockerException, OSError, ValueError, KeyError) as error:
             self.lost(_words(error))
             raise EngineAway(self.trouble) from error
         finally:
@@ -132,11 +121,16 @@ class Engine:
 
     def _open(self) -> APIClient:
         with self._opening:
+            if self.trouble is not None:  # found out by whoever was here before
+                raise EngineAway(self.trouble)
             if self._client is None:
-                self._client = APIClient(
-                    self.address, version="auto", timeout=CALL_SECS, max_pool_size=_CONNECTIONS
-                )
+                self._client = sdk_over(self._linked(), self.address)
             return self._client
+
+    def _linked(self) -> EngineLink:
+        if self._link is None:
+            self._link = EngineLink(self.address, CALL_SECS)
+        return self._link
 
     def lost(self, why: str) -> None:
         """It does not answer; calls fail at once from now on."""
