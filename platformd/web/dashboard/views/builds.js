@@ -49,7 +49,7 @@ export function build(page, id) {
   attempt(async () => {
     await load();
     if (left) return;
-    const lines = h("div", { class: "output" });
+    const lines = h("div", { class: "output merged" });
     output.append(lines);
     stopLogs = logs(lines, `/builds/${id}/logs`, () => FINAL.includes(found?.state));
   });
