@@ -94,7 +94,7 @@ class TaskStreamHandler(Following):
 def selection_of(query: schemas.TaskLogsQuery) -> dict[str, Any]:
     """The log store's arguments."""
     selection: dict[str, Any] = {"limit": query.limit}
-    for name in ("after", "tail", "stream"):
+    for name in ("after", "before", "tail", "stream"):
         if getattr(query, name) is not UNSET:
             selection[name] = getattr(query, name)
     for name in ("since", "until"):

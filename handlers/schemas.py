@@ -220,6 +220,7 @@ class WaitQuery(Body):
 
 class TaskLogsQuery(Body):
     after: Annotated[int, Meta(ge=0, le=1 << 53)] | UnsetType = UNSET
+    before: Annotated[int, Meta(ge=1, le=1 << 53)] | UnsetType = UNSET
     limit: Annotated[int, Meta(ge=1, le=1000)] = 1000
     tail: Annotated[int, Meta(ge=0, le=1000)] | UnsetType = UNSET
     since: Moment | UnsetType = UNSET

@@ -49,6 +49,7 @@ class LogStore:
         deployment: str,
         *,
         after: int | None = None,
+        before: int | None = None,
         limit: int = 1000,
         tail: int | None = None,
         since: datetime | None = None,
@@ -56,7 +57,8 @@ class LogStore:
         task: str | None = None,
         stream: str | None = None,
     ) -> list[Entry]:
-        """Entries, oldest first: without `after` the newest `limit`, with it the next; `tail` the newest of those.
+        """Entries, oldest first: without `after` the newest `limit`, with it the next; `tail` the newest of those; of
+        those below the id `before` when that is given.
 
         `since` and `until` bound the time of arrival, both inclusive. Tasks are looked at one after the other while
         the keeper writes on: only lines up to the newest id seen before the first look are given, all of which
@@ -65,6 +67,7 @@ class LogStore:
         bound = self.last_id(deployment) or 0
         low = max(after or 0, first_id_at(since) - 1 if since else 0)
         high = min(bound, first_id_at(until)) if until else bound
+        high = high if before is None else min(high, before - 1)
         number = None if stream is None else STREAMS.index(stream)
         tasks = [known for known in self._tasks(deployment, task) if known.last_id > low]
         if limit < 1 or tail == 0:

@@ -167,6 +167,32 @@ def test_output_is_searched_filtered_paused_and_resumed(server: Platform, browse
     eventually(lambda: "asked for" not in text(browser, ".lines"), 10)
 
 
+def test_earlier_lines_come_portion_by_portion_without_hole(server: Platform, browser: Any) -> None:
+    """Lines that came in one burst, and so at one instant, among them."""
+    once = {"networking": {"protocol": "none"}, "restart": {"policy": "never"}}
+    deployment = server.deploy(b"#!/bin/sh\nseq -f 'number %.0f' 2500\n", wait=False, **once)
+    server.wait(deployment["id"], lambda seen: seen["phase"] == "done")
+    browser.get(f"{server.api_url}/#/deployments/{deployment['id']}")
+    pick(browser, "Stream", "stdout")
+    eventually(lambda: shown_lines(browser) < 1001 and shown_lines(browser) > 900)
+    while shown_lines(browser) < 2500:
+        before = shown_lines(browser)
+        press(browser, "Earlier lines")
+        eventually(lambda before=before: shown_lines(browser) > before)
+    assert shown_lines(browser) == 2500
+    browser.execute_script("document.querySelector('.lines').scrollTop = 0")
+    eventually(lambda: {"number 1", "number 2"} <= set(text(browser, ".lines").splitlines()))
+
+
+def shown_lines(browser: Any) -> int:
+    """How many lines fit what is searched for."""
+    return int(text(browser, ".tools [role=status]").split()[0])
+
+
+def pick(browser: Any, label: str, value: str) -> None:
+    find(browser, f"select[aria-label={label}] option[value={value}]").click()
+
+
 @pytest.mark.parametrize("features", [[], [DARK["features"][0]]], ids=["light", "dark"])
 def test_no_view_keeps_anybody_out(server: Platform, browser: Any, features: list[Any]) -> None:
     deployment = server.deploy(SAYING)

@@ -53,6 +53,8 @@ async def test_selections(api: Served) -> None:
     assert await ask("limit=2") == ["a9", "b0"]
     assert await ask(f"after={ids[3]}&limit=2") == ["a4", "a5"]
     assert await ask("after=0&limit=1") == ["a0"]
+    assert await ask(f"before={ids[3]}&limit=2") == ["a1", "a2"]
+    assert await ask(f"before={ids[3]}&after={ids[0]}") == ["a1", "a2"]
     assert await ask("tail=1") == ["b0"]
     assert await ask("tail=0") == []
     assert await ask(f"task_id={one.upper()}&tail=1") == ["a9"]

@@ -98,6 +98,9 @@ def test_filters(author: Author, store: LogStore) -> None:
     assert [e.message for e in store.read("d", stream="stdout", tail=1)] == ["2"]
     assert [e.message for e in store.read("d", since=instant(T0 + 1), until=instant(T0 + 2))] == ["2", "3"]
     assert [e.message for e in store.read("d", after=T0, until=instant(T0 + 2))] == ["2", "3"]
+    third = store.read("d", until=instant(T0 + 2))[-1]
+    assert [e.message for e in store.read("d", before=third.id, limit=1)] == ["2"]
+    assert store.read("d", before=1) == []
     assert store.read("d", task="never") == store.read("other") == []
 
 

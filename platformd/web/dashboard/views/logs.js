@@ -37,11 +37,13 @@ export function logs(place, path, finished) {
   };
   const refit = () => {
     const below = view.scrollHeight - view.scrollTop - view.clientHeight < LINE * 2;
-    if (lines.length > KEPT) lines = lines.slice(-KEPT);
+    const gone = lines.slice(0, Math.max(0, lines.length - KEPT));
+    lines = lines.slice(gone.length);
     fitting = lines.filter(fits);
     state.textContent = paused && held.length ? `${held.length} new` : `${fitting.length} lines`;
     paint();
     if (below && !paused) view.scrollTop = view.scrollHeight;
+    else view.scrollTop -= gone.filter(fits).length * LINE;
   };
   const soon = calmly(refit, 80);
   const again = () => {
@@ -65,8 +67,7 @@ export function logs(place, path, finished) {
   earlier.addEventListener("click", () => attempt(async () => {
     const first = lines.find((line) => line.id);
     if (!first) return;
-    const before = await get(`${path}?until=${encodeURIComponent(first.timestamp)}&limit=${PORTION}`);
-    const older = before.filter((line) => line.id < first.id).map(read);
+    const older = (await get(`${path}?before=${first.id}&limit=${PORTION}`)).map(read);
     earlier.disabled = older.length === 0 || lines.length + older.length > KEPT;
     lines = older.slice(Math.max(0, lines.length + older.length - KEPT)).concat(lines);
     refit();
