@@ -19,7 +19,7 @@ from platformd.drivers.docker.images import failure
 from platformd.ids import new_id
 from tests.docker.conftest import APP, TESTS, compile_static
 from tests.docker.engine import DockerEngine
-from tests.docker.registry import PASSWORD, USER, registry
+from tests.docker.registry import PASSWORD, USER, login, registry, set_password
 from tests.docker.rig import DockerRig
 from tests.support import eventually
 
@@ -177,10 +177,12 @@ def test_two_tasks_share_one_pull(engine: DockerEngine, rig: DockerRig) -> None:
         assert len({rig.facts(order, ImageFound)[0].digest for order in orders}) == 1
 
 
-def test_a_locked_registry_wants_the_apps_credentials(engine: DockerEngine, rig: DockerRig) -> None:
-    login = {"auth_config": {"username": USER, "password": PASSWORD}}
-    with registry(locked=True) as host:
-        publish(engine, f"{host}/team/secret:1", **login)
+def test_a_locked_registry_wants_the_apps_credentials(
+    engine: DockerEngine, rig: DockerRig, tmp_path: Path
+) -> None:
+    set_password(tmp_path / "htpasswd", PASSWORD)
+    with registry(tmp_path / "htpasswd") as host:
+        publish(engine, f"{host}/team/secret:1", **login(PASSWORD))
         refused = rig.order(image=f"{host}/team/secret:1")
         rig.driver.launch(refused)
         assert rig.wait(refused, LaunchFailed).reason.code == "REGISTRY_UNAUTHORIZED"

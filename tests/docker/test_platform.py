@@ -13,7 +13,7 @@ import pytest
 from tests.cli.commands import Commands
 from tests.docker.conftest import TINY
 from tests.docker.engine import DockerEngine
-from tests.docker.registry import registry
+from tests.docker.registry import NEW_PASSWORD, PASSWORD, USER, login, registry, set_password
 from tests.docker.test_images import publish
 from tests.e2e.platform import Platform, host_of
 from tests.support import eventually
@@ -69,6 +69,41 @@ def test_a_pull_is_followed_from_the_command_line(platform: Platform, engine: Do
         assert [event["type"] for event in events][:: len(events) - 1] == ["image.pulling", "image.pulled"]
         assert events[0]["data"]["image"] == f"{host}/team/tiny:1"
         assert f"pulling image {host}/team/tiny:1" in Commands(platform)("logs", "pulled@1").stdout
+
+
+def test_a_password_that_is_missing_wrong_right_or_changed(
+    platform: Platform, engine: DockerEngine, tmp_path: Path
+) -> None:
+    """A deployment whose registry refuses the app's credentials fails with words of what to do, and without them."""
+    app, htpasswd = platform.app()["id"], tmp_path / "htpasswd"
+    set_password(htpasswd, PASSWORD)
+    with registry(htpasswd) as host:
+        for tag in ("1", "2"):
+            publish(engine, f"{host}/team/secret:{tag}", TINY, **login(PASSWORD))
+
+        def give(password: str) -> None:
+            body = {"host": host, "username": USER, "password": password}
+            made = platform.api("POST", f"/apps/{app}/registries", body)
+            assert made.status == 201, made.text
+
+        def outcome(tag: str) -> object:
+            body = {"process_type": "docker", "image": f"{host}/team/secret:{tag}"}
+            made = platform.api("POST", f"/apps/{app}/deployments", body)
+            assert made.status == 201, made.text
+            shown = platform.wait(made.json["id"], lambda d: d["status"] != "pending", 40)
+            assert PASSWORD not in str(shown["reason"])
+            return shown["reason"]["code"] if shown["status"] == "failed" else shown["status"]
+
+        assert outcome("1") == "REGISTRY_UNAUTHORIZED"
+        give("wrong")
+        assert outcome("1") == "REGISTRY_UNAUTHORIZED"
+        give(PASSWORD)
+        assert outcome("1") == "running"
+        set_password(htpasswd, NEW_PASSWORD)
+        assert outcome("2") == "REGISTRY_UNAUTHORIZED"
+        give(NEW_PASSWORD)
+        assert outcome("2") == "running"
+    assert PASSWORD not in (said := platform.log.read_text()) and NEW_PASSWORD not in said
 
 
 def test_a_herd_wakes_one_container(platform: Platform) -> None:
