@@ -52,6 +52,7 @@ STORIES: dict[ModuleType, tuple[str, ...]] = {
     ),
     test_stop: (
         "test_nothing_outlives_its_task",
+        "test_two_thousand_children_go_too",
         "test_what_ignores_sigterm_is_killed_at_the_deadline",
         "test_a_slow_exit_within_the_grace_keeps_its_code",
         "test_in_flight_requests_end_before_the_signal",
@@ -59,7 +60,12 @@ STORIES: dict[ModuleType, tuple[str, ...]] = {
     test_restarts: (
         "test_the_pauses_double_until_the_budget_is_spent",
         "test_a_crash_after_it_was_ready_is_one_failure",
+        "test_a_short_good_time_forgives_nothing",
+        "test_a_spent_budget_of_one_that_was_ready",
+        "test_one_slot_that_fails_leaves_the_others_serving",
+        "test_a_start_that_misses_its_deadline_has_failed",
         "test_health_that_is_not_good_fails_and_the_old_version_serves_on",
+        "test_health_that_goes_takes_it_out_of_balance",
     ),
 }
 for _module, _names in STORIES.items():
