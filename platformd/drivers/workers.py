@@ -23,7 +23,7 @@ class Workers:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="driver")
         self._closed = False
 
-    def submit(self, job: Callable[[], None]) -> None:
+    def submit(self, job: Callable[[], object]) -> None:
         """Run `job` as soon as a thread is free; after `close`, never."""
         if self._closed:
             return
@@ -32,7 +32,7 @@ class Workers:
         except RuntimeError:  # closed between the two
             return
 
-    def later(self, seconds: float, job: Callable[[], None]) -> None:
+    def later(self, seconds: float, job: Callable[[], object]) -> None:
         """Run `job` in `seconds`."""
         if threading.get_ident() == self._loop_thread:
             self._loop.call_later(seconds, self.submit, job)
@@ -54,7 +54,7 @@ class Workers:
         self._pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _fenced(job: Callable[[], None]) -> None:
+def _fenced(job: Callable[[], object]) -> None:
     try:
         job()
     except Exception:

@@ -15,6 +15,7 @@ from platformd.drivers.docker.driver import DockerDriver
 from platformd.drivers.docker.logs import Batch
 from platformd.drivers.docker.settings import Credentials, DockerSettings, engine_address
 from platformd.drivers.docker.spares import NextOrder
+from platformd.errors import PlatformError
 from platformd.ids import is_id, new_id
 
 INSTANCE_FILE = "instance"
@@ -39,6 +40,12 @@ def docker_driver(
     def deliver(deployment_id: str, task_id: str, batch: Batch) -> None:
         message = {"op": "log", "deployment": deployment_id, "task": task_id, "stream": batch.stream}
         send({**message, "lines": batch.lines, "cursor": batch.cursor})
+
+    def log_over(task_id: str) -> None:
+        with contextlib.suppress(
+            OSError, PlatformError
+        ):  # a keeper that is away closes it by itself when it is idle
+            send({"op": "forget", "task": task_id})
 
     def tell(order: LaunchOrder, text: str | None, about: Mapping[str, object]) -> None:
         if text is not None:
@@ -72,6 +79,7 @@ def docker_driver(
             credentials=shown,
         ),
         deliver=deliver,
+        log_over=log_over,
         tell=tell,
         on_engine=engine_changed,
         next_order=next_order,

@@ -14,7 +14,7 @@ from platformd.domain.spec import CpuPolicy, Protocol
 from platformd.drivers import cgroup
 from platformd.drivers.base import LaunchOrder
 from platformd.drivers.docker.settings import DockerSettings
-from platformd.drivers.launch_order import Refused, check_volume
+from platformd.drivers.launch_order import check_volume
 
 TASK, DEPLOYMENT, APP = "platformd.task", "platformd.deployment", "platformd.app"
 INSTANCE, CONFIG, ENVIRONMENT = "platformd.instance", "platformd.config", "platformd.environment"
@@ -107,6 +107,3 @@ def _labels(order: LaunchOrder, settings: DockerSettings, config: Config) -> dic
         INSTANCE: settings.instance,
         CONFIG: digest[:16],
     }
-
-
-__all__ = ["Refused", "config_of", "environment", "name_of", "port_of"]

@@ -39,8 +39,9 @@ CALLS_AT_ONCE = 16
 class DockerDriver:
     """Keeps `drivers.base.Driver`. Made on the loop thread; `close` is called there too.
 
-    `deliver` gives (deployment id, task id, batch) to the keeper; `on_engine` hears why the engine is away, or None;
-    `next_order` says what would start a sleeping deployment's next task.
+    `deliver` gives (deployment id, task id, batch) to the keeper, which hears by `log_over` (task id) that no more will
+    come; `on_engine` hears why the engine is away, or None; `next_order` says what would start a sleeping deployment's
+    next task.
     """
 
     intent_first = True
@@ -53,12 +54,13 @@ class DockerDriver:
         settings: DockerSettings,
         deliver: Callable[[str, str, Batch], None],
         tell: Tell,
+        log_over: Callable[[str], None] = lambda _: None,
         on_engine: Callable[[str | None], None] = lambda _: None,
         next_order: NextOrder = lambda *_: None,
     ) -> None:
         self._lock = threading.Lock()
         self._runs: dict[str, Run] = {}
-        self._settings, self._on_engine = settings, on_engine
+        self._settings, self._on_engine, self._log_over = settings, on_engine, log_over
         self._up_to_date = False
         self._workers = workers = Workers(loop, CALLS_AT_ONCE)
         self.engine = engine = Engine(settings.address, self._engine_changed)
@@ -78,7 +80,9 @@ class DockerDriver:
         )
         self._creations = creations = Creations(engine, settings)
         self._spares = spares = Spares(next_order, images, creations, self._ends.remove)
-        self._starts = Starts(engine, workers, facts, images, creations, spares, self._drop)
+        self._starts = Starts(
+            engine, workers, facts, images, creations, spares, self._drop, self._ends.remove
+        )
         self._freezer = Freezer(engine, workers, facts)
         self._adoptions = Adoptions(engine, workers, facts, self._ends, self._freezer, spares, settings)
         self._watcher = Watcher(engine, streams, settings.instance, self._happened, self._look_again)
@@ -150,6 +154,7 @@ class DockerDriver:
         with self._lock:
             run = self._runs.pop(task.id, None)
         self._meter.forget(task.id)
+        self._log_over(task.id)
         if run is None:
             return
         run.forgotten = True

@@ -41,8 +41,7 @@ class Follower:
 
     def finish(self, then: Callable[[], None]) -> None:
         """The container has exited: call `then` once its last output is stored, or two seconds have passed."""
-        if self._streams.run(self._finish(then)) is None:
-            return
+        self._streams.run(self._finish(then))
 
     def cancel(self) -> None:
         if self._following is not None:

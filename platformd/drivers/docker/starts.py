@@ -25,7 +25,8 @@ TRIES = 3
 
 
 class Starts:
-    """`drop` takes a run out of the book whose launch did not come about."""
+    """`drop` takes a run out of the book whose launch did not come about, `remove` its container away; one that is left
+    is found as a stray later."""
 
     def __init__(
         self,
@@ -36,9 +37,11 @@ class Starts:
         creations: Creations,
         spares: Spares,
         drop: Callable[[Run], None],
+        remove: Callable[[str], object],
     ) -> None:
         self._engine, self._workers, self._facts = engine, workers, facts
-        self._images, self._creations, self._spares, self._drop = images, creations, spares, drop
+        self._images, self._creations, self._spares = images, creations, spares
+        self._drop, self._remove = drop, remove
 
     def bring_up(self, run: Run) -> None:
         """Pull if need be, create, start, and find out where it is."""
@@ -124,15 +127,9 @@ class Starts:
     def _fails(self, run: Run, reason: Reason) -> None:
         container, run.container = run.container, None
         if container is not None:
-            self._workers.submit(lambda: self._clear_away(container))
+            self._workers.submit(lambda: self._remove(container))
         self._drop(run)
         self._facts.tell(run, LaunchFailed(reason))
-
-    def _clear_away(self, container: str) -> None:
-        try:
-            self._engine.call(lambda client: client.remove_container(container, v=True, force=True))
-        except (EngineAway, EngineError):
-            return  # found as a stray later
 
     def _waits(self, run: Run, reason: Reason) -> None:
         self._drop(run)
