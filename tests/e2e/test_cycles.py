@@ -50,7 +50,10 @@ def test_five_hundred_cycles(platform: Platform, tiny: Path) -> None:
         )
 
     assert set(before) == {"gateway", "keeper", "serve"}
-    assert eventually(nothing_left, 10), (before, belongings(platform))
+    try:
+        eventually(nothing_left, 10)
+    except AssertionError:
+        raise AssertionError(f"{before} became {belongings(platform)}") from None
     assert eventually(lambda: not zombies([process.pid for process in platform.family()]))
     left = [folder.name for folder in (platform.data_dir / "work").iterdir()]
     assert len([name for name in left if not name.startswith("spare-")]) < 50, left
