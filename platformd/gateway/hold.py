@@ -77,7 +77,8 @@ class Hold:
             self._emptied(deployment)
 
     def put_back(self, client: Client, deployment: Deployment) -> None:
-        """First in the queue again: its task could not be reached and nothing was sent."""
+        """First in the queue, again or after all: its task could not be reached and nothing was sent."""
+        client.held_at = client.held_at or clock.monotonic()
         self._insert(client, deployment)
         assert deployment.held is not None
         deployment.held.move_to_end(client, last=False)

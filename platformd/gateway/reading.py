@@ -223,8 +223,8 @@ class Reader(asyncio.BufferedProtocol, ABC):
         self.target = target
         self.request_id = block.request_id or gateway.new_id()
         self.head_size = len(head)
-        self.wake_took = 0.0
-        self.answered = self.retried = self.passive = False
+        self.held_at = self.wake_took = 0.0
+        self.answered = self.retried = self.passive = self.cold = False
         self.unread = block.has_body
         if block.has_body:
             self._left_to_read = block.length
