@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.needs("engine"), pytest.mark.slow]
 __all__ = ["platform", "tiny"]
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 def test_five_hundred_cycles_of_a_container(
     platform: ContainerPlatform, engine: DockerEngine, tiny: Path
 ) -> None:

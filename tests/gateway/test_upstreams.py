@@ -203,7 +203,9 @@ def test_a_request_that_a_dying_app_never_read_waits_for_the_next_task(gateway: 
         dying.close()
         reply = unsafe.result()
         assert (reply.status, reply.problem["code"]) == (502, "UPSTREAM_CLOSED")
-        eventually(lambda: gateway.log().count("task refuses connections") > 3)  # waited for, and not given up
+        eventually(
+            lambda: gateway.log().count("task refuses connections") > 3
+        )  # waited for, and not given up
         gateway.release()
         gateway.serve.hear("wake")
         gateway.release(web.address)
