@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from platformd.keeper import linux
 from tests.keeper.rig import Rig, names_in, python
 from tests.support import eventually
 
