@@ -17,7 +17,7 @@ from tests.e2e.building import build_of, log_of, make_app, packed, send, set_sou
 from tests.e2e.conftest import APPS, TASK_PATH, open_folder
 from tests.e2e.platform import Platform, host_of
 from tests.e2e.processes import processes_of
-from tests.git_host import GitHost
+from tests.git_host import GitHost, git
 from tests.support import eventually
 
 TOKEN = "ghs_example"
@@ -141,6 +141,28 @@ def test_a_command_that_fails_answers_with_its_last_lines(server, git_host, toke
     assert (answer.status, answer.json["code"]) == (422, "BUILD_FAILED")
     assert set(answer.json["last_lines"]) == {"about to fail", "why"}
     assert build_of(server, answer.json["build_id"])["reason"]["exit_code"] == 3
+
+
+def test_two_gigabytes_of_files_fail_before_any_is_written(server, git_host, token):
+    """By the limits as they are; git needs half a megabyte for so many zeros."""
+    repository = git_host.repository("octo/huge")
+    zeros = repository.work / "zeros"
+    with zeros.open("wb") as file:
+        file.truncate(512 << 20)
+    blob = git("hash-object", "-w", str(zeros), cwd=repository.work)
+    zeros.unlink()
+    for number in range(4):
+        entry = f"100644,{blob},part-{number}"
+        git("update-index", "--add", "--cacheinfo", entry, cwd=repository.work)
+    git("commit", "-q", "-m", "Everything", cwd=repository.work)
+    repository.push()
+    app_id = make_app(server, "huge")
+    set_source(server, app_id, repository="octo/huge", build=BY_MAKE, access_token=TOKEN)
+    answer = trigger(server, app_id, token)
+    assert (answer.status, answer.json["code"]) == (422, "BUILD_FAILED")
+    assert build_of(server, answer.json["build_id"])["reason"]["code"] == "SOURCE_TOO_LARGE"
+    written = sum(file.lstat().st_blocks * 512 for file in (server.data_dir / "builds").rglob("*"))
+    assert written < 64 << 20
 
 
 class Impatient(Platform):
